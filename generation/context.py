@@ -1,0 +1,3 @@
+"""What every page shows."""
+def site(request):
+    return {}

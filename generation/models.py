@@ -1,0 +1,364 @@
+"""An order for a picture, and what it needs to know: the models, a project's settings, its outputs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from projects.ids import new_id
+from projects.models import Character, Project, Scene, Take
+
+
+class KieModelQuerySet(models.QuerySet["KieModel"]):
+    def named(self, model_id: str) -> KieModel | None:
+        """The model with this id, or with this alias (an id that older documents use)."""
+        exact = self.filter(model_id=model_id).first()
+        if exact is not None:
+            return exact
+        return next((m for m in self.exclude(aliases=[]) if model_id in m.aliases), None)
+
+
+class KieModel(models.Model):
+    """One image model of the catalogue: what it can do, what it costs, how its request is written.
+
+    The request's `input` is written from this row alone (`generation/prompts.py`): the prompt,
+    `ratios[ratio]` in `ratio_field`, `resolutions[resolution]` in `resolution_field`, and
+    `constants` as they stand. A field name of "" means that the model has no such field.
+    """
+
+    model_id = models.CharField(_("model"), max_length=100, unique=True)
+    api_model_id = models.CharField(
+        _("id sent to KIE"),
+        max_length=100,
+        blank=True,
+        help_text=_("Empty: the model's own id. KIE refuses an id that it does not know."),
+    )
+    aliases = models.JSONField(
+        _("aliases"), default=list, blank=True, help_text=_("Other ids that mean this model.")
+    )
+    name = models.CharField(_("name"), max_length=120)
+    vendor = models.CharField(_("provider"), max_length=80)
+    modality = models.JSONField(_("modality"), default=list)
+    is_active = models.BooleanField(_("active"), default=True)
+    prompt_max_length = models.PositiveIntegerField(
+        _("longest prompt"), null=True, blank=True, help_text=_("Characters; empty: no limit known.")
+    )
+    ratio_field = models.CharField(_("aspect ratio field"), max_length=60, blank=True)
+    ratios = models.JSONField(
+        _("aspect ratios"),
+        default=dict,
+        blank=True,
+        help_text=_("Our ratio to the value that is sent, e.g. {“16:9”: “landscape_16_9”}."),
+    )
+    resolution_field = models.CharField(_("resolution field"), max_length=60, blank=True)
+    resolutions = models.JSONField(
+        _("resolutions"),
+        default=dict,
+        blank=True,
+        help_text=_("Our resolution to the value that is sent, the default first."),
+    )
+    impossible = models.JSONField(
+        _("impossible pairs"),
+        default=list,
+        blank=True,
+        help_text=_("Pairs of ratio and resolution that the model refuses."),
+    )
+    constants = models.JSONField(
+        _("fixed fields"), default=dict, blank=True, help_text=_("Sent with every order as they are.")
+    )
+    quirks = models.JSONField(_("quirks"), default=list, blank=True)
+    source = models.CharField(_("source of these facts"), max_length=300, blank=True)
+    as_of = models.DateField(_("facts as of"), null=True, blank=True)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    objects = KieModelQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["vendor", "name"]
+        verbose_name = _("KIE model")
+        verbose_name_plural = _("KIE models")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def sent_id(self) -> str:
+        """The id that createTask gets."""
+        return self.api_model_id or self.model_id
+
+    def resolution_named(self, wanted: str) -> str | None:
+        """The model's own spelling of a resolution ("2k" is "2K"); None if it has no such one."""
+        return next((r for r in self.resolutions if r.lower() == wanted.lower()), None)
+
+    @property
+    def default_resolution(self) -> str:
+        """The first one; "" for a model without resolutions."""
+        return next(iter(self.resolutions), "")
+
+
+class Price(models.Model):
+    """What one picture of a model costs since a moment. A change is a new row, never an edit."""
+
+    model = models.ForeignKey(KieModel, models.CASCADE, related_name="prices")
+    resolution = models.CharField(
+        _("resolution"), max_length=20, blank=True, help_text=_("Empty: every resolution.")
+    )
+    credits = models.PositiveBigIntegerField(
+        _("credits"), help_text=_("Hundredths of a KIE credit per order.")
+    )
+    cost = models.PositiveBigIntegerField(_("real cost"), help_text=_("Micro-dollars per order."))
+    since = models.DateTimeField(_("since"), default=timezone.now)
+
+    class Meta:
+        ordering = ["-since", "-pk"]
+        verbose_name = _("price")
+        verbose_name_plural = _("prices")
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.resolution} {self.credits / 100:g}"
+
+
+class ImageSettings(models.Model):
+    """A project's own choices (`project.modelConfig.image.*`); an empty one means the default."""
+
+    project = models.OneToOneField(
+        Project, models.CASCADE, primary_key=True, related_name="image_settings"
+    )
+    provider = models.CharField(_("provider"), max_length=20, blank=True)
+    model = models.CharField(_("model"), max_length=100, blank=True)
+    character_aspect_ratio = models.CharField(_("character aspect ratio"), max_length=10, blank=True)
+    scene_aspect_ratio = models.CharField(_("scene aspect ratio"), max_length=10, blank=True)
+    scene_resolution = models.CharField(_("scene resolution"), max_length=20, blank=True)
+
+    class Meta:
+        verbose_name = _("image settings")
+        verbose_name_plural = _("image settings")
+
+    def __str__(self) -> str:
+        return f"{self.project}: {self.model}"
+
+
+class State(models.TextChoices):
+    """Where an order is. `generation/lifecycle.py` draws the ways between them."""
+
+    QUEUED = "queued", _("Waiting in line")
+    SUBMITTING = "submitting", _("Being ordered")
+    UNKNOWN = "unknown", _("Waiting for the provider's word")
+    RUNNING = "running", _("Generating")
+    STORING = "storing", _("Storing the picture")
+    DONE = "done", _("Done")
+    FAILED = "failed", _("Failed")
+    CANCELLED = "cancelled", _("Cancelled")
+    REVIEW = "review", _("Staff are looking at it")
+
+
+OPEN_STATES = (State.QUEUED, State.SUBMITTING, State.UNKNOWN, State.RUNNING, State.STORING)
+
+
+class Reason(models.TextChoices):
+    """Why an order did not bring a picture, in words for the person who ordered it."""
+
+    UNSAFE = "unsafe", _("The model refused this description as unsafe. Change it and try again.")
+    PROMPT = "prompt", _("The model found the description missing or too long. Change it.")
+    MODEL = "model", _("The provider does not offer this model. Choose another one.")
+    INPUT = "input", _("The model does not take these settings. Staff have been told.")
+    RENDER = "render", _("The model failed to make the picture. Try again.")
+    EMPTY = "empty", _("The model finished without a picture. Try again.")
+    PICTURE = "picture", _("What came back was not a picture that we can keep. Try again.")
+    LOST = "lost", _("The provider never said whether it took the order. Staff are looking at it.")
+    EXPIRED = "expired", _("The picture could not be fetched in time. Staff are looking at it.")
+    CANCELLED = "cancelled", _("You cancelled this order.")
+
+
+class GenerationQuerySet(models.QuerySet["Generation"]):
+    def open(self) -> GenerationQuerySet:
+        return self.filter(state__in=OPEN_STATES)
+
+    def due(self, now: datetime) -> GenerationQuerySet:
+        """Open orders whose next step is due and which no living worker holds."""
+        return self.open().filter(
+            Q(lease_until__isnull=True) | Q(lease_until__lte=now), next_at__lte=now
+        )
+
+    def of(self, subject: Scene | Character) -> GenerationQuerySet:
+        key = "scene" if isinstance(subject, Scene) else "character"
+        return self.filter(**{key: subject})
+
+    def newest_first(self) -> GenerationQuerySet:
+        return self.order_by("-created_at", "-pk")
+
+
+class Generation(models.Model):
+    """One order: what was asked, what was sent, KIE's task, where it is, what it cost.
+
+    Only `generation/lifecycle.py` writes `state` and the fields below it.
+    """
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    project = models.ForeignKey(
+        Project, models.PROTECT, null=True, blank=True, related_name="generations"
+    )
+    scene = models.ForeignKey(
+        Scene, models.PROTECT, null=True, blank=True, related_name="generations"
+    )
+    character = models.ForeignKey(
+        Character, models.PROTECT, null=True, blank=True, related_name="generations"
+    )
+    ordered_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="orders")
+    payer = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="paid_orders",
+        help_text=_("Empty: nobody pays (an order of staff with skipCreditCheck)."),
+    )
+    order_key = models.CharField(
+        max_length=100, help_text=_("One click, one order: the same key again is the same order.")
+    )
+    # What was asked
+    provider = models.CharField(_("provider"), max_length=20)
+    model = models.ForeignKey(KieModel, models.PROTECT, related_name="generations")
+    prompt = models.TextField(_("prompt"))
+    aspect_ratio = models.CharField(_("aspect ratio"), max_length=10)
+    resolution = models.CharField(_("resolution"), max_length=20, blank=True)
+    request = models.JSONField(_("request"), help_text=_("createTask's model and input, as sent."))
+    # The quote that was shown
+    price = models.PositiveBigIntegerField(_("price"), help_text=_("Hundredths of a credit."))
+    kie_credits = models.PositiveBigIntegerField(help_text=_("Hundredths of a KIE credit."))
+    cost = models.PositiveBigIntegerField(_("real cost"), help_text=_("Micro-dollars."))
+    created_at = models.DateTimeField(_("ordered"), auto_now_add=True)
+
+    # The life
+    state = models.CharField(_("state"), max_length=12, choices=State.choices, default=State.QUEUED)
+    next_at = models.DateTimeField(default=timezone.now)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    lease_token = models.CharField(max_length=32, blank=True)
+    attempts = models.PositiveIntegerField(
+        default=0, help_text=_("Tries of the present step that came to nothing.")
+    )
+    task_id = models.CharField(_("KIE task"), max_length=200, null=True, blank=True, unique=True)
+    task_state = models.CharField(_("KIE's word"), max_length=40, blank=True)
+    kie_credits_used = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text=_("What KIE says it took; hundredths of a KIE credit.")
+    )
+    reason = models.CharField(_("reason"), max_length=12, choices=Reason.choices, blank=True)
+    detail = models.CharField(
+        _("provider's words"), max_length=500, blank=True, help_text=_("For staff, not for users.")
+    )
+    submitted_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    objects = GenerationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("generation")
+        verbose_name_plural = _("generations")
+        indexes = [
+            models.Index(fields=["next_at"], name="open_by_next", condition=Q(state__in=OPEN_STATES)),
+            models.Index(fields=["scene", "-created_at"]),
+            models.Index(fields=["character", "-created_at"]),
+            models.Index(fields=["project", "-created_at"]),
+            models.Index(fields=["ordered_by", "-created_at"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["ordered_by", "order_key"], name="one_order_per_key"),
+            models.CheckConstraint(
+                condition=Q(scene__isnull=True) | Q(character__isnull=True),
+                name="order_for_scene_or_character",
+            ),
+            models.CheckConstraint(condition=Q(state__in=State.values), name="state_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.pk
+
+    @property
+    def subject(self) -> Scene | Character | None:
+        return self.scene or self.character
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN_STATES
+
+    @property
+    def hold_reference(self) -> str:
+        return f"generation:{self.pk}:hold"
+
+
+class Output(models.Model):
+    """One picture that an order brought: KIE's link, and the take once it is stored."""
+
+    generation = models.ForeignKey(Generation, models.CASCADE, related_name="outputs")
+    index = models.PositiveSmallIntegerField()
+    url = models.URLField(_("KIE's link"), max_length=2000)
+    take = models.OneToOneField(
+        Take, models.PROTECT, null=True, blank=True, related_name="output", verbose_name=_("take")
+    )
+
+    class Meta:
+        ordering = ["generation", "index"]
+        verbose_name = _("output")
+        verbose_name_plural = _("outputs")
+        constraints = [
+            models.UniqueConstraint(fields=["generation", "index"], name="one_output_per_index")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.generation_id} #{self.index}"
+
+
+class Event(models.Model):
+    """The trail of an order: one row for every change of its state, and for what KIE said."""
+
+    generation = models.ForeignKey(Generation, models.CASCADE, related_name="events")
+    at = models.DateTimeField(_("when"), auto_now_add=True)
+    state = models.CharField(_("state"), max_length=12, choices=State.choices)
+    message = models.CharField(_("what happened"), max_length=500)
+    answer = models.JSONField(_("KIE's answer"), null=True, blank=True)
+
+    class Meta:
+        ordering = ["pk"]
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+
+    def __str__(self) -> str:
+        return f"{self.at:%H:%M:%S} {self.message}"
+
+
+class Callback(models.Model):
+    """KIE's word that a task of ours has ended: a hint, kept before it is answered."""
+
+    generation = models.ForeignKey(Generation, models.CASCADE, related_name="callbacks")
+    task_id = models.CharField(max_length=200)
+    received_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("callback")
+        verbose_name_plural = _("callbacks")
+        constraints = [
+            models.UniqueConstraint(fields=["generation", "task_id"], name="one_callback_per_task")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.generation_id} {self.task_id}"
+
+
+class Pause(models.Model):
+    """Ordering from a provider is stopped for everybody: no credits there, or the key is refused."""
+
+    provider = models.CharField(_("provider"), max_length=20, unique=True)
+    why = models.CharField(_("why"), max_length=500)
+    since = models.DateTimeField(_("since"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("pause of ordering")
+        verbose_name_plural = _("pauses of ordering")
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.why}"

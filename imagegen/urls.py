@@ -1,0 +1,13 @@
+"""Which address leads where. Pages that show orders are generation's, the rest projects'."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("projects.urls")),
+    path("", include("generation.urls")),
+    path("account/", include("allauth.account.urls")),
+    path("language/", include("django.conf.urls.i18n")),
+    path("admin/queues/", include("django_rq.urls")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,96 @@
+"""May this person see it, change it? The only way from a request to a project.
+
+Whatever a person may not see answers 404, as if it were not there; what they may see but not
+change answers 403.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.utils import timezone
+
+from projects.models import ApiToken, Character, Project, Role, Scene, Take
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+
+def role_in(user: User, project: Project) -> Role | None:
+    """What `user` may do in `project`; None for a stranger. Staff have no way in but the admin."""
+    if not user.is_authenticated:
+        return None
+    if project.owner_id == user.pk:
+        return Role.OWNER
+    member = project.members.filter(user=user).first()
+    return Role(member.role) if member else None
+
+
+def require(user: User, project: Project, role: Role = Role.VIEWER) -> Role:
+    """The person's role, at least `role`; Http404 for strangers, PermissionDenied for too little."""
+    has = role_in(user, project)
+    if has is None:
+        raise Http404
+    if has < role:
+        raise PermissionDenied
+    return has
+
+
+def project_for(user: User, project_id: str, role: Role = Role.VIEWER) -> Project:
+    project = Project.objects.select_related("owner").filter(pk=project_id).first()
+    if project is None:
+        raise Http404
+    require(user, project, role)
+    return project
+
+
+def scene_for(user: User, scene_id: str, role: Role = Role.VIEWER) -> Scene:
+    scene = Scene.objects.select_related("project__owner").filter(pk=scene_id).first()
+    if scene is None:
+        raise Http404
+    require(user, scene.project, role)
+    return scene
+
+
+def character_for(user: User, character_id: str, role: Role = Role.VIEWER) -> Character:
+    character = (
+        Character.objects.select_related("project__owner").filter(pk=character_id).first()
+    )
+    if character is None:
+        raise Http404
+    require(user, character.project, role)
+    return character
+
+
+def take_for(user: User, take_id: str, role: Role = Role.VIEWER) -> Take:
+    """A take of a project that `user` may see, or one without a project that they made."""
+    take = Take.objects.select_related("project__owner").filter(pk=take_id).first()
+    if take is None or (take.project is None and take.made_by_id != user.pk):
+        raise Http404
+    if take.project is not None:
+        require(user, take.project, role)
+    return take
+
+
+def issue_token(user: User, name: str) -> str:
+    """Makes an API token and returns its secret, which is shown once and never stored."""
+    secret = secrets.token_urlsafe(32)
+    ApiToken.objects.create(user=user, name=name, digest=_digest(secret))
+    return secret
+
+
+def user_of_token(secret: str) -> User | None:
+    """The active user whose token this is."""
+    token = ApiToken.objects.select_related("user").filter(digest=_digest(secret)).first()
+    if token is None or not token.user.is_active:
+        return None
+    ApiToken.objects.filter(pk=token.pk).update(last_used_at=timezone.now())
+    return token.user
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

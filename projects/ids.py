@@ -1,0 +1,10 @@
+"""Ids that stand in addresses."""
+
+from django.utils.crypto import get_random_string
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def new_id() -> str:
+    """An unguessable id: 24 letters and digits, 124 bits of the system's randomness."""
+    return get_random_string(24, ALPHABET)

@@ -1,0 +1,228 @@
+"""Who owns which pile of work, and its pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Coalesce
+from django.utils.translation import gettext_lazy as _
+
+from projects.ids import new_id
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+
+class Role(models.IntegerChoices):
+    """What somebody may do in a project; a higher role may do all that a lower one may."""
+
+    VIEWER = 1, _("viewer")
+    EDITOR = 2, _("editor")
+    OWNER = 3, _("owner")
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def visible_to(self, user: User) -> ProjectQuerySet:
+        return self.filter(
+            Q(owner=user) | Q(pk__in=Member.objects.filter(user=user).values("project"))
+        )
+
+
+class Project(models.Model):
+    """A film or a part of one."""
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="projects", verbose_name=_("owner")
+    )
+    name = models.CharField(_("name"), max_length=200)
+    style = models.TextField(
+        _("style"),
+        blank=True,
+        max_length=1000,
+        help_text=_("Goes into every prompt of this project: medium, light, palette, period."),
+    )
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    objects = ProjectQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-updated_at"]
+        verbose_name = _("project")
+        verbose_name_plural = _("projects")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Member(models.Model):
+    """Somebody besides the owner who works on a project."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="members")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    role = models.PositiveSmallIntegerField(
+        _("role"), choices=[(r.value, r.label) for r in (Role.VIEWER, Role.EDITOR)]
+    )
+
+    class Meta:
+        verbose_name = _("member")
+        verbose_name_plural = _("members")
+        constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_membership")]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.get_role_display()})"
+
+
+class Pictured(models.Model):
+    """What has pictures of its own, of which one is shown: a scene or a character.
+
+    `chosen` is what a person picked. While nobody has picked, the newest take is shown, so that
+    a new take never pushes aside one that somebody wanted.
+    """
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="%(class)ss")
+    description = models.TextField(_("description"), max_length=8000, blank=True)
+    chosen = models.ForeignKey(
+        "Take", models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("chosen")
+    )
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    class Meta:
+        abstract = True
+
+
+class PicturedQuerySet(models.QuerySet):  # type: ignore[type-arg]
+    def with_picture(self) -> PicturedQuerySet:
+        """Adds `picture_id` (chosen, else newest take; None without any) and `take_count`."""
+        key = self.model._meta.model_name  # "scene" or "character": Take's field of that name
+        takes = Take.objects.filter(**{key: models.OuterRef("pk")})
+        count = takes.order_by().values(key).annotate(n=models.Count("pk")).values("n")
+        return self.annotate(
+            picture_id=Coalesce("chosen_id", models.Subquery(takes.newest_first().values("pk")[:1])),
+            take_count=Coalesce(models.Subquery(count), 0),
+        )
+
+    def without_picture(self) -> PicturedQuerySet:
+        return self.filter(takes__isnull=True)
+
+
+class Character(Pictured):
+    """A person or thing that must look the same everywhere."""
+
+    name = models.CharField(_("name"), max_length=200)
+
+    objects = PicturedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["created_at", "pk"]
+        verbose_name = _("character")
+        verbose_name_plural = _("characters")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Scene(Pictured):
+    """One numbered shot description. `number` is its name on the slate (12, 12A); `position` orders."""
+
+    number = models.CharField(_("number"), max_length=12)
+    position = models.PositiveIntegerField(_("position"))
+    title = models.CharField(_("title"), max_length=200, blank=True)
+    cast = models.ManyToManyField(
+        Character, blank=True, related_name="scenes", verbose_name=_("cast")
+    )
+
+    objects = PicturedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["position", "pk"]
+        verbose_name = _("scene")
+        verbose_name_plural = _("scenes")
+        constraints = [
+            models.UniqueConstraint(fields=["project", "number"], name="one_scene_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.title}".strip()
+
+
+class TakeQuerySet(models.QuerySet["Take"]):
+    def newest_first(self) -> TakeQuerySet:
+        return self.order_by("-created_at", "-pk")
+
+
+class Take(models.Model):
+    """One picture of a scene or a character, or one that was ordered for neither.
+
+    Its files lie in the default storage under names that are never used again for another take.
+    A take that came from an older system may have only `source_url`, the provider's link, and no
+    file yet (`backfill_images --rehost` fetches it).
+    """
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    project = models.ForeignKey(
+        Project, models.CASCADE, null=True, blank=True, related_name="takes"
+    )
+    scene = models.ForeignKey(Scene, models.CASCADE, null=True, blank=True, related_name="takes")
+    character = models.ForeignKey(
+        Character, models.CASCADE, null=True, blank=True, related_name="takes"
+    )
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    image = models.FileField(_("image"), max_length=200, blank=True)
+    thumbnail = models.FileField(_("thumbnail"), max_length=200, blank=True)
+    content_type = models.CharField(_("type"), max_length=40, blank=True)
+    width = models.PositiveIntegerField(_("width"), default=0)
+    height = models.PositiveIntegerField(_("height"), default=0)
+    size = models.PositiveBigIntegerField(_("bytes"), default=0)
+    sha256 = models.CharField("SHA-256", max_length=64, blank=True)
+    source_url = models.URLField(_("provider's link"), max_length=2000, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = TakeQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("take")
+        verbose_name_plural = _("takes")
+        indexes = [
+            models.Index(fields=["scene", "-created_at"]),
+            models.Index(fields=["character", "-created_at"]),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(scene__isnull=True) | Q(character__isnull=True),
+                name="take_of_scene_or_character",
+            ),
+            models.CheckConstraint(
+                condition=~Q(image="") | ~Q(source_url=""), name="take_has_file_or_link"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.pk
+
+    @property
+    def is_stored(self) -> bool:
+        return bool(self.image)
+
+
+class ApiToken(models.Model):
+    """A key for programs: acts as its user at `/api/`. Only the SHA-256 of the secret is kept."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
+    name = models.CharField(_("name"), max_length=100)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+
+    class Meta:
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.user})"
