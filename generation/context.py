@@ -1,3 +1,34 @@
-"""What every page shows."""
-def site(request):
-    return {}
+"""What every page shows: credits, open orders, and whether pictures are samples."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from credits.models import CreditLedger
+from generation.models import Generation, Pause
+
+THEMES = ("light", "dark")
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    user = request.user
+    theme = request.COOKIES.get("theme", "")
+    context: dict[str, Any] = {
+        "is_sandbox": settings.KIE_IS_SANDBOX,
+        "theme": theme if theme in THEMES else "",
+        "credits": None,
+        "open_orders": 0,
+        "ordering_paused": False,
+    }
+    if user.is_authenticated:
+        # Lazy: a fragment that shows none of this costs no query.
+        context["credits"] = SimpleLazyObject(
+            lambda: CreditLedger.objects.filter(owner=user).first() or CreditLedger(owner=user)
+        )
+        context["open_orders"] = SimpleLazyObject(
+            lambda: Generation.objects.open().filter(ordered_by=user).count()
+        )
+        context["ordering_paused"] = SimpleLazyObject(lambda: Pause.objects.exists())
+    return context

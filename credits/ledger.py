@@ -1,0 +1,194 @@
+"""The only code that writes credits.
+
+Amounts are integers, hundredths of a credit; real cost is in micro-dollars. Every function is one
+transaction (or a savepoint of the caller's) and is asked with a `reference`, unique for ever: the
+same reference with the same content answers with the entry that was written the first time; with
+other content it raises ReferenceConflict.
+
+A hold is taken by one guarded UPDATE that counts its rows, so it is right on PostgreSQL and on
+SQLite without row locks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from credits.models import CreditLedger, LedgerEntry
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+Kind = LedgerEntry.Kind
+
+
+class LedgerError(Exception):
+    """Nothing was written."""
+
+
+class InsufficientCredits(LedgerError):
+    """The ledger has less available than was asked for. Both in hundredths of a credit."""
+
+    def __init__(self, needed: int, available: int) -> None:
+        super().__init__(f"{needed} needed, {available} available")
+        self.needed = needed
+        self.available = available
+
+
+class ReferenceConflict(LedgerError):
+    """This reference was used for something else."""
+
+
+class HoldResolved(LedgerError):
+    """The hold has been captured or released already, by another reference."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What an entry is for, in the words of the statement."""
+
+    type: str = ""
+    description: str = ""
+    project: str = ""
+    provider: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    real_cost: int = 0
+
+
+def ledger_of(user: User) -> CreditLedger:
+    """The user's ledger, opened empty at the first asking."""
+    return CreditLedger.objects.get_or_create(owner=user)[0]
+
+
+def grant(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
+    """Adds credits that were bought or given. `amount` > 0."""
+    _positive(amount)
+    return _write(ledger, Kind.GRANT, amount, 0, reference, about)
+
+
+def adjust(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
+    """Staff correct a balance, up or down, with a reason (`about.description`).
+
+    Raises InsufficientCredits when it would take what is not there or is held.
+    """
+    if not amount or not about.description:
+        raise ValueError("an adjustment needs an amount and a reason")
+    return _write(ledger, Kind.ADJUST, amount, 0, reference, about)
+
+
+def hold(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
+    """Sets credits aside for one order. `amount` > 0. Raises InsufficientCredits."""
+    _positive(amount)
+    return _write(ledger, Kind.HOLD, 0, amount, reference, about)
+
+
+def capture(
+    hold_reference: str, amount: int, *, reference: str, about: About
+) -> LedgerEntry:
+    """Charges `amount` of a hold, at most all of it, and gives the rest back.
+
+    Raises HoldResolved if another reference captured or released it.
+    """
+    _positive(amount)
+    held = LedgerEntry.objects.select_related("ledger").get(
+        reference=hold_reference, kind=Kind.HOLD
+    )
+    if amount > held.held_change:
+        raise ValueError(f"{amount} is more than the hold of {held.held_change}")
+    return _write(
+        held.ledger, Kind.CAPTURE, -amount, -held.held_change, reference, about, hold=held
+    )
+
+
+def release(hold_reference: str, *, reference: str, about: About) -> LedgerEntry:
+    """Gives a hold back. Raises HoldResolved if another reference captured or released it."""
+    held = LedgerEntry.objects.select_related("ledger").get(
+        reference=hold_reference, kind=Kind.HOLD
+    )
+    return _write(held.ledger, Kind.RELEASE, 0, -held.held_change, reference, about, hold=held)
+
+
+def hold_is_open(hold_reference: str) -> bool:
+    """Is there such a hold, neither captured nor released?"""
+    return LedgerEntry.objects.filter(
+        reference=hold_reference, kind=Kind.HOLD, resolution__isnull=True
+    ).exists()
+
+
+def _write(
+    ledger: CreditLedger,
+    kind: str,
+    balance_change: int,
+    held_change: int,
+    reference: str,
+    about: About,
+    hold: LedgerEntry | None = None,
+) -> LedgerEntry:
+    entry = LedgerEntry(
+        ledger=ledger,
+        kind=kind,
+        balance_change=balance_change,
+        held_change=held_change,
+        reference=reference,
+        hold=hold,
+        **asdict(about),
+    )
+    try:
+        with transaction.atomic():
+            _move(entry)
+            entry.save(force_insert=True)
+    except (IntegrityError, InsufficientCredits) as error:
+        # The same wish, written by somebody else or by ourselves before we died, answers again.
+        return _written_before(entry, error)
+    return entry
+
+
+def _move(entry: LedgerEntry) -> None:
+    """Moves the balance if it suffices, and notes in the entry what it is afterwards.
+
+    The UPDATE keeps the row locked until the transaction ends, so what is read back is ours.
+    """
+    ledgers = CreditLedger.objects.filter(pk=entry.ledger_id)
+    needed = max(0, entry.held_change - entry.balance_change)
+    changed = ledgers.filter(balance__gte=F("held") + needed).update(
+        balance=F("balance") + entry.balance_change, held=F("held") + entry.held_change
+    )
+    now = ledgers.get()
+    if not changed:
+        raise InsufficientCredits(needed, now.available)
+    entry.balance_after, entry.held_after = now.balance, now.held
+
+
+def _written_before(entry: LedgerEntry, error: Exception) -> LedgerEntry:
+    before = LedgerEntry.objects.filter(reference=entry.reference).first()
+    if before is None:
+        if entry.hold and LedgerEntry.objects.filter(hold=entry.hold).exists():
+            raise HoldResolved(entry.hold.reference) from error
+        raise error
+    if _content(before) != _content(entry):
+        raise ReferenceConflict(entry.reference) from error
+    return before
+
+
+def _content(entry: LedgerEntry) -> tuple[Any, ...]:
+    return (
+        entry.ledger_id,
+        entry.kind,
+        entry.balance_change,
+        entry.held_change,
+        entry.hold_id,
+        entry.type,
+        entry.description,
+        entry.project,
+        entry.provider,
+        entry.metadata,
+        entry.real_cost,
+    )
+
+
+def _positive(amount: int) -> None:
+    if amount <= 0:
+        raise ValueError(f"an amount must be more than 0, not {amount}")

@@ -1,0 +1,45 @@
+"""Gives credits to a user."""
+
+import uuid
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from credits import ledger
+from credits.amounts import credits_text, hundredths
+
+
+class Command(BaseCommand):
+    help = "Gives credits to a user, through the ledger."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", help="name or e-mail address")
+        parser.add_argument("credits", help="how many, e.g. 250 or 3.24")
+        parser.add_argument("--reason", default="Granted by staff", help="stands on the statement")
+        parser.add_argument(
+            "--reference", help="the same reference again gives nothing twice (default: a new one)"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        users = get_user_model().objects
+        user = (
+            users.filter(username=options["user"]).first()
+            or users.filter(email__iexact=options["user"]).first()
+        )
+        if user is None:
+            raise CommandError(f"There is no user {options['user']!r}.")
+        try:
+            amount = hundredths(options["credits"])
+            entry = ledger.grant(
+                ledger.ledger_of(user),
+                amount,
+                reference=options["reference"] or f"grant:{uuid.uuid4().hex}",
+                about=ledger.About(type="grant", description=options["reason"]),
+            )
+        except (ValueError, ledger.LedgerError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(
+            f"{user}: {credits_text(entry.balance_change)} credits granted, "
+            f"{credits_text(entry.balance_after)} in all ({entry.reference})"
+        )
