@@ -74,6 +74,8 @@ class KieModel(models.Model):
     quirks = models.JSONField(_("quirks"), default=list, blank=True)
     source = models.CharField(_("source of these facts"), max_length=300, blank=True)
     as_of = models.DateField(_("facts as of"), null=True, blank=True)
+    # The row as the catalogue's file last had it: what differs from it is staff's own change.
+    loaded = models.JSONField(default=dict, editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
     objects = KieModelQuerySet.as_manager()
