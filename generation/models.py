@@ -289,6 +289,12 @@ class Generation(models.Model):
         return self.state in OPEN_STATES
 
     @property
+    def kie_credits_number(self) -> int | float:
+        """KIE's price as KIE writes it: 6, or 3.24."""
+        whole, part = divmod(self.kie_credits, 100)
+        return whole if not part else self.kie_credits / 100
+
+    @property
     def hold_reference(self) -> str:
         return f"generation:{self.pk}:hold"
 

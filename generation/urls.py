@@ -1,1 +1,40 @@
-urlpatterns: list = []
+"""The studio's addresses: boards, orders, money, the API, and where KIE reports."""
+
+from django.urls import path, register_converter
+
+from generation import api
+from generation.views import board, credits, flow, health, kie, orders, settings
+
+
+class SubjectConverter:
+    """What can have pictures: "scenes" or "characters"."""
+
+    regex = "scenes|characters"
+
+    def to_python(self, value: str) -> str:
+        return value.removesuffix("s")
+
+    def to_url(self, value: str) -> str:
+        return f"{value}s"
+
+
+register_converter(SubjectConverter, "subject")
+
+app_name = "generation"
+urlpatterns = [
+    path("projects/<str:project_id>/", board.board, name="board"),
+    path("projects/<str:project_id>/settings/", settings.settings, name="settings"),
+    path("projects/<str:project_id>/flow/", flow.flow, name="flow"),
+    # <kind> is "scene" or "character"
+    path("<subject:kind>/<str:subject_id>/", board.subject, name="subject"),
+    path("<subject:kind>/<str:subject_id>/card/", board.card, name="card"),
+    path("<subject:kind>/<str:subject_id>/generate/", board.generate, name="generate"),
+    path("orders/<str:generation_id>/", orders.order, name="order"),
+    path("orders/<str:generation_id>/cancel/", orders.cancel, name="cancel"),
+    path("queue/", orders.queue, name="queue"),
+    path("credits/", credits.credits, name="credits"),
+    path("api/image", api.image, name="api_image"),
+    path("api/image/<str:generation_id>", api.image_status, name="api_image_status"),
+    path("kie/callback/<str:generation_id>/<str:tag>", kie.callback, name="callback"),
+    path("healthz", health.healthz, name="healthz"),
+]

@@ -1,0 +1,180 @@
+"""What RQ calls: each job does one step of an order's life and returns at once. None waits.
+
+A job that finds its row gone, held by another worker or moved on has nothing to do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from typing import ParamSpec
+
+from django.conf import settings
+
+from credits.amounts import credits_text, dollars_text
+from generation import callbacks, doorbell, lifecycle, results
+from generation.kie import limiter
+from generation.kie.client import (
+    AccountBlocked,
+    Kie,
+    KieError,
+    Refused,
+    Task,
+    TaskUnknown,
+    TryLater,
+    Unclear,
+)
+from generation.models import Generation, Output, Reason, State
+from projects.pictures import Stored
+
+log = logging.getLogger(__name__)
+
+PAUSED_SECONDS = 15  # between two looks at whether ordering goes on
+POLL_BATCH, POLL_THREADS = 48, 8
+RING_LIMIT = 50
+
+Args = ParamSpec("Args")
+
+
+def kie() -> Kie:
+    return Kie(settings.KIE_API_URL, settings.KIE_UPLOAD_URL, settings.KIE_API_KEY or "sandbox")
+
+
+def step(function: Callable[Args, None]) -> Callable[Args, None]:
+    """A step that notices another worker on its row stops there."""
+
+    @wraps(function)
+    def run(*args: Args.args, **kwargs: Args.kwargs) -> None:
+        doorbell.answered(function.__name__, *args)
+        try:
+            function(*args, **kwargs)
+        except lifecycle.LeaseLost as lost:
+            log.info("[Image] %s: another worker has order %s", function.__name__, lost)
+
+    return run
+
+
+def tick() -> None:
+    """Every second: what time decides, and a bell for everything that is due."""
+    lifecycle.sweep()
+    lifecycle.ring_due(RING_LIMIT)
+
+
+@step
+def submit(generation_id: str) -> None:
+    """Sends createTask, once."""
+    generation = lifecycle.claim(generation_id, State.QUEUED)
+    if generation is None:
+        return
+    if lifecycle.is_paused(generation.provider):
+        lifecycle.wait(generation, PAUSED_SECONDS)
+        return
+    seconds = limiter.seconds_to_wait(doorbell.redis(), generation.lease_token)
+    if seconds:
+        lifecycle.wait(generation, seconds)
+        return
+    lifecycle.submitting(generation)
+    log.info(
+        "[KIE] Using model: %s - %s credits ($%s)",
+        generation.model.name,
+        credits_text(generation.kie_credits),
+        dollars_text(generation.cost),
+    )
+    _create(generation)
+
+
+def _create(generation: Generation) -> None:
+    try:
+        task_id = kie().create_task(generation.request, callbacks.url_for(generation))
+    except TryLater as error:
+        lifecycle.send_back(generation, error.seconds, error.words, error.answer)
+    except Refused as error:
+        log.info("[KIE] Order %s refused: %s", generation.pk, error.words)
+        lifecycle.fail(generation, error.why, error.words, error.answer)
+    except AccountBlocked as error:
+        lifecycle.pause(generation.provider, error.words)
+        lifecycle.send_back(generation, PAUSED_SECONDS, error.words, error.answer)
+    except Unclear as error:
+        log.warning("[KIE] Order %s has no answer: %s", generation.pk, error.words)
+        lifecycle.unclear(generation, error.words, error.answer)
+    else:
+        if lifecycle.adopt(generation, task_id):
+            log.info("[KIE] Task created: %s, polling for completion...", task_id)
+
+
+@step
+def poll() -> None:
+    """Asks after many tasks at once, and again while there are more."""
+    while batch := lifecycle.claim_running(POLL_BATCH):
+        with ThreadPoolExecutor(POLL_THREADS) as threads:
+            answers = list(threads.map(_ask, batch))
+        for generation, answer in zip(batch, answers, strict=True):
+            try:
+                _follow(generation, answer)
+            except lifecycle.LeaseLost:
+                continue  # its own affair: the others go on
+
+
+def _ask(generation: Generation) -> Task | KieError:
+    """Runs in a thread; touches no database."""
+    try:
+        return kie().record_info(generation.task_id or "")
+    except KieError as error:
+        return error
+
+
+def _follow(generation: Generation, answer: Task | KieError) -> None:
+    if isinstance(answer, KieError):
+        if not isinstance(answer, TaskUnknown):  # that one is normal right after createTask
+            log.warning("[KIE] Task %s: %s", generation.task_id, answer.words)
+        lifecycle.ask_again(generation)
+        return
+    if answer.word != generation.task_state:
+        log.info("[KIE] Task %s state: %s", generation.task_id, answer.word)
+    if answer.outcome == "success":
+        lifecycle.succeeded(generation, answer.urls, answer.used, answer.answer)
+    elif answer.outcome == "fail":
+        lifecycle.fail(generation, answer.why, answer.words, answer.answer)
+    else:
+        lifecycle.still_running(generation, answer.word, answer.answer)
+
+
+@step
+def store(generation_id: str) -> None:
+    """Fetches the pictures, stores them, and charges."""
+    generation = lifecycle.claim(generation_id, State.STORING)
+    if generation is None:
+        return
+    stored: dict[int, Stored] = {}
+    lost: Exception | None = None
+    for output in generation.outputs.all():
+        try:
+            stored[output.index] = _bring(generation, output)
+        except (results.BadResult, results.LinkExpired, Refused) as error:
+            log.warning("[Image] Order %s, picture %s: %s", generation.pk, output.index, error)
+            lost = error
+        except (results.TryLater, KieError) as error:
+            log.info("[Image] Order %s, picture %s later: %s", generation.pk, output.index, error)
+            lifecycle.put_off(generation, str(error))
+            return
+    if stored:
+        lifecycle.done(generation, stored)
+    elif isinstance(lost, results.BadResult):
+        lifecycle.fail(generation, Reason.PICTURE, str(lost))
+    else:
+        lifecycle.give_up(generation, Reason.EXPIRED, str(lost))
+
+
+def _bring(generation: Generation, output: Output) -> Stored:
+    """One picture into storage; where its link has expired, with a fresh one from KIE."""
+    name = f"{generation.pk}-{output.index}"
+
+    def keep_alive() -> None:
+        lifecycle.renew(generation)
+
+    try:
+        return results.bring(output.url, name, keep_alive)
+    except results.LinkExpired:
+        return results.bring(kie().fresh_link(output.url), name, keep_alive)

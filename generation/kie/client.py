@@ -1,0 +1,327 @@
+"""KIE.ai over HTTP: typed answers, and one family of errors whose members carry the decision.
+
+Facts and their sources: docs/kie.md. The body's `code` decides, not the HTTP status; for code 500
+the text of `msg` decides too, because KIE answers it for missing fields and an empty account.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import requests
+from urllib3.exceptions import NewConnectionError
+
+USER_AGENT = "imagegen/1.0"  # without one, KIE's front door answers 403
+CONNECT_SECONDS, READ_SECONDS = 3.05, 10.0
+DEADLINE_SECONDS = 15.0  # of a whole call; a worker's lease is longer
+MOST_BYTES = 1_000_000
+MOST_URLS = 16
+
+
+class KieError(Exception):
+    """KIE did not do what was asked. `words` are KIE's or the network's, for staff."""
+
+    def __init__(self, words: str, answer: Any = None) -> None:
+        super().__init__(words)
+        self.words = words[:500]
+        self.answer = answer
+
+
+class Refused(KieError):
+    """A clear never: this request will not be taken. `why` is a generation.models.Reason value."""
+
+    def __init__(self, why: str, words: str, answer: Any = None) -> None:
+        super().__init__(words, answer)
+        self.why = why
+
+
+class TryLater(KieError):
+    """A clear no for now: nothing was taken, the same request may be sent again later."""
+
+    seconds = 10  # KIE's window; it sends no Retry-After
+
+
+class AccountBlocked(KieError):
+    """The account is empty or the key is refused: nothing will be taken until staff act."""
+
+
+class Unclear(KieError):
+    """No verdict: KIE may or may not have done it."""
+
+
+class TaskUnknown(KieError):
+    """KIE knows no such task; normal for a moment right after createTask."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What recordInfo says of a task.
+
+    `word` is KIE's own state ("waiting", "generating", …); `outcome` is what it means to us:
+    "running", "success" or "fail". `used` is in hundredths of a KIE credit.
+    """
+
+    word: str
+    outcome: str
+    urls: tuple[str, ...] = ()
+    why: str = ""
+    words: str = ""
+    used: int | None = None
+    callback_url: str = ""
+    answer: Any = None
+
+
+class Kie:
+    """One KIE account. Thread-safe: every call has a connection of its own.
+
+    A kept-alive connection that KIE has just closed would make a createTask look as if it might
+    have arrived, so none is kept.
+    """
+
+    def __init__(self, api_url: str, upload_url: str, key: str) -> None:
+        self.api_url = api_url
+        self.upload_url = upload_url
+        self.key = key
+
+    def create_task(self, request: dict[str, Any], callback_url: str = "") -> str:
+        """Orders a picture; `request` holds `model` and `input`. Returns KIE's task id."""
+        body = {**request, "callBackUrl": callback_url} if callback_url else request
+        answer = self._call("POST", f"{self.api_url}/api/v1/jobs/createTask", json=body)
+        _raise_for_code(answer)
+        data = answer.get("data")
+        task_id = data.get("taskId") if isinstance(data, dict) else None
+        if not isinstance(task_id, str) or not 0 < len(task_id) <= 200:
+            raise Unclear("accepted without a task id", answer)
+        return task_id
+
+    def record_info(self, task_id: str) -> Task:
+        """Asks how a task is doing. Raises TaskUnknown, TryLater, AccountBlocked or Unclear."""
+        answer = self._call(
+            "GET", f"{self.api_url}/api/v1/jobs/recordInfo", params={"taskId": task_id}
+        )
+        return _task(answer)
+
+    def credit(self) -> int:
+        """What is left on the account, in hundredths of a KIE credit."""
+        answer = self._call("GET", f"{self.api_url}/api/v1/chat/credit")
+        _raise_for_code(answer)
+        left = _hundredths(answer.get("data"))
+        if left is None:
+            raise Unclear("credit without a number", answer)
+        return left
+
+    def fresh_link(self, url: str) -> str:
+        """A link to a result that is valid for 20 minutes, for one whose own link has expired."""
+        answer = self._call(
+            "POST", f"{self.api_url}/api/v1/common/download-url", json={"url": url}
+        )
+        _raise_for_code(answer)
+        link = answer.get("data")
+        if not isinstance(link, str):
+            raise Unclear("no link", answer)
+        return link
+
+    def upload(self, data: bytes, name: str, content_type: str) -> str:
+        """Puts a reference image where the models can fetch it; returns its address.
+
+        KIE keeps it for one to three days, and an old name may come back stale from its caches:
+        upload right before use, under a name that was never used.
+        """
+        answer = self._call(
+            "POST",
+            f"{self.upload_url}/api/file-stream-upload",
+            files={"file": (name, data, content_type)},
+            data={"uploadPath": "references", "fileName": name},
+        )
+        _raise_for_code(answer)
+        found = answer.get("data")
+        url = found.get("downloadUrl") if isinstance(found, dict) else None
+        if not isinstance(url, str):
+            raise Unclear("uploaded without an address", answer)
+        return url
+
+    def _call(self, method: str, url: str, **kwargs: Any) -> dict[str, Any]:
+        """One call with a deadline and a byte limit; the JSON object that came back."""
+        headers = {
+            "Authorization": f"Bearer {self.key}",
+            "User-Agent": USER_AGENT,
+            "Connection": "close",
+        }
+        until = time.monotonic() + DEADLINE_SECONDS
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # a .netrc would replace the key
+                with session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    timeout=(CONNECT_SECONDS, READ_SECONDS),
+                    allow_redirects=False,
+                    stream=True,
+                    **kwargs,
+                ) as response:
+                    body = _read(response, until)
+        except requests.ConnectTimeout as error:
+            raise TryLater(f"could not connect: {error}") from error
+        except requests.ConnectionError as error:
+            if _never_connected(error):
+                raise TryLater(f"could not connect: {error}") from error
+            raise Unclear(f"connection lost: {error}") from error
+        except requests.RequestException as error:
+            raise Unclear(f"no answer: {error}") from error
+        return _json_object(response.status_code, body)
+
+
+def _read(response: requests.Response, until: float) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(65_536):
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise Unclear("an answer without end")
+        if time.monotonic() > until:
+            raise Unclear("an answer that took too long")
+    return bytes(body)
+
+
+def _never_connected(error: requests.ConnectionError) -> bool:
+    """Refused, unreachable or without an address: no byte of the request has left."""
+    cause = error.args[0] if error.args else None
+    return isinstance(getattr(cause, "reason", cause), NewConnectionError)
+
+
+def _json_object(status: int, body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, dict) and isinstance(answer.get("code"), int):
+        return answer
+    words = body[:300].decode("utf-8", "replace")
+    if status == requests.codes.too_many_requests:
+        raise TryLater(f"HTTP 429: {words}")
+    raise Unclear(f"HTTP {status}: {words}")
+
+
+def _raise_for_code(answer: dict[str, Any]) -> None:
+    """Returns for code 200; else raises what the code and the words of the answer mean."""
+    code, words = answer["code"], _words(answer)
+    if code == 200:
+        return
+    said = f"{code}: {words}"
+    lower = words.lower()
+    if code in (401, 402, 433) or "credits insufficient" in lower:
+        raise AccountBlocked(said, answer)
+    if code in (429, 455, 550):
+        raise TryLater(said, answer)
+    if code in (400, 404, 413, 422, 451, 505) or (code == 500 and _is_about_input(lower)):
+        raise Refused(_why_refused(lower), said, answer)
+    raise Unclear(said, answer)
+
+
+def _is_about_input(words: str) -> bool:
+    return (
+        any(known in words for known in ("is required", "not within the range", "not supported"))
+        or _why_failed(words) == "unsafe"
+    )
+
+
+def _why_refused(words: str) -> str:
+    if "model name" in words or "model is not supported" in words:
+        return "model"
+    if "prompt" in words and any(w in words for w in ("required", "length", "long", "exceed")):
+        return "prompt"
+    return "unsafe" if _why_failed(words) == "unsafe" else "input"
+
+
+UNSAFE = ("moderation", "inappropriate", "content policy", "sensitive", "nsfw", "unsafe", "violat")
+
+
+def _why_failed(words: str) -> str:
+    """A Reason value for the words with which a task ended."""
+    words = words.lower()
+    if any(known in words for known in UNSAFE):
+        return "unsafe"
+    if "file type not supported" in words or "image fetch failed" in words:
+        return "input"
+    return "render"
+
+
+def _task(answer: dict[str, Any]) -> Task:
+    code, words, data = answer["code"], _words(answer), answer.get("data")
+    if code in (501, 408):  # documented as final on this address
+        return Task("fail", "fail", why=_why_failed(words), words=words, answer=answer)
+    if code in (404, 422) or (code == 200 and data is None):
+        raise TaskUnknown(f"{code}: {words}", answer)
+    if code != 200:
+        try:
+            _raise_for_code(answer)
+        except Refused as error:  # nothing can be refused by asking: it is no verdict on the task
+            raise Unclear(error.words, answer) from error
+    if not isinstance(data, dict):
+        raise Unclear("recordInfo without data", answer)
+    return _task_of(data, answer)
+
+
+def _task_of(data: dict[str, Any], answer: Any) -> Task:
+    word = str(data.get("state") or "waiting")[:40]
+    known = {
+        "word": word,
+        "used": _hundredths(data.get("creditsConsumed", data.get("consumeCredits"))),
+        "callback_url": _callback_url(data.get("param")),
+        "answer": answer,
+    }
+    if word.lower() in ("success", "completed", "succeeded"):
+        urls = _urls(data)
+        if urls:
+            return Task(outcome="success", urls=urls, **known)
+        return Task(outcome="fail", why="empty", words="success without a picture", **known)
+    if word.lower() in ("fail", "failed", "error"):
+        words = f"{data.get('failCode') or ''} {data.get('failMsg') or ''}".strip()[:500]
+        return Task(outcome="fail", why=_why_failed(words), words=words, **known)
+    return Task(outcome="running", **known)  # an unknown word is a task still under way
+
+
+def _urls(data: dict[str, Any]) -> tuple[str, ...]:
+    """The result's links: from resultJson (a string, now and then an object), else `response`."""
+    for holder in (data.get("resultJson"), data.get("response")):
+        found = _maybe_json(holder)
+        urls = found.get("resultUrls") if isinstance(found, dict) else None
+        if isinstance(urls, list):
+            good = [u for u in urls if isinstance(u, str) and 0 < len(u) <= 2000]
+            if good:
+                return tuple(good[:MOST_URLS])
+    return ()
+
+
+def _callback_url(param: Any) -> str:
+    found = _maybe_json(param)
+    url = found.get("callBackUrl") if isinstance(found, dict) else None
+    return url if isinstance(url, str) else ""
+
+
+def _maybe_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _words(answer: dict[str, Any]) -> str:
+    return str(answer.get("msg") or answer.get("message") or "")[:400]
+
+
+def _hundredths(value: Any) -> int | None:
+    """KIE's decimal credits as an integer of hundredths; None for what is not a sane number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return int((amount * 100).to_integral_value()) if amount.is_finite() and amount >= 0 else None
