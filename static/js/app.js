@@ -1,0 +1,111 @@
+// What the pages add when script runs: toasts that leave by themselves, menus that close, dialogs, focus kept
+// over htmx swaps, and words when the network fails. Every page works without this file.
+
+const STAY_MS = 6000;
+
+// Toasts: a message leaves after a while, but not while somebody points at it or is in it; errors stay.
+const toasts = document.getElementById("toasts");
+const waiting = new WeakMap();
+
+function letGo(toast) {
+  if (toast.classList.contains("error")) return;
+  hold(toast);
+  waiting.set(toast, setTimeout(() => dismiss(toast), STAY_MS));
+}
+
+function hold(toast) {
+  clearTimeout(waiting.get(toast));
+}
+
+function dismiss(toast) {
+  toast.classList.add("leaving");
+  setTimeout(() => toast.remove(), 260);
+}
+
+function toastOf(event) {
+  return event.target instanceof Element ? event.target.closest(".toast") : null;
+}
+
+for (const [name, act] of [["pointerover", hold], ["focusin", hold], ["pointerout", letGo], ["focusout", letGo]]) {
+  toasts.addEventListener(name, (event) => {
+    const toast = toastOf(event);
+    if (toast && !toast.contains(event.relatedTarget)) act(toast);
+  });
+}
+toasts.addEventListener("click", (event) => {
+  if (event.target.closest("[data-close]")) dismiss(toastOf(event));
+});
+new MutationObserver((changes) => {
+  for (const node of changes.flatMap((change) => [...change.addedNodes])) {
+    if (node instanceof Element && node.matches(".toast")) letGo(node);
+  }
+}).observe(toasts, { childList: true });
+for (const toast of toasts.children) letGo(toast);
+
+function say(words) {
+  const template = document.getElementById("error-toast").content.firstElementChild;
+  if ([...toasts.children].some((toast) => toast.textContent.includes(words))) return;
+  const toast = template.cloneNode(true);
+  toast.querySelector("p").textContent = words;
+  toasts.append(toast);
+}
+
+// Menus (details.menu): closed by Escape and by a click elsewhere; one open at a time.
+function closeMenus(except) {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (menu !== except) menu.open = false;
+  }
+}
+document.addEventListener("click", (event) => closeMenus(event.target.closest("details.menu")));
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const menu = event.target.closest?.("details.menu[open]");
+  closeMenus();
+  menu?.querySelector("summary").focus();
+});
+
+// Dialogs: [data-dialog="id"] opens it in place of following its link.
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-dialog]");
+  const dialog = opener && document.getElementById(opener.dataset.dialog);
+  if (!dialog) return;
+  event.preventDefault();
+  dialog.showModal();
+});
+
+// Focus: when the swapped part held the focus and the same control is not there any more, the focus goes to the
+// part itself instead of to the top of the page.
+let focused = null;
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { target } = event.detail;
+  focused = target.contains(document.activeElement) ? { part: target.id, control: document.activeElement.id } : null;
+});
+document.addEventListener("htmx:afterSettle", () => {
+  if (!focused || (document.activeElement && document.activeElement !== document.body)) return;
+  const part = document.getElementById(focused.part);
+  const control = (focused.control && document.getElementById(focused.control)) || part?.querySelector("a[href], button:not(:disabled)");
+  (control || part)?.focus({ preventScroll: true });
+  focused = null;
+});
+
+// Signed out meanwhile: the answer is the sign-in page, which belongs into the window and not into a card.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { login } = document.body.dataset;
+  const answered = event.detail.xhr.responseURL && new URL(event.detail.xhr.responseURL).pathname;
+  if (answered !== login) return;
+  event.detail.shouldSwap = false;
+  location.assign(`${login}?next=${encodeURIComponent(location.pathname + location.search)}`);
+});
+
+// The network, or the site, failed. A card that asks by itself keeps asking, so only a click is answered aloud.
+const words = document.getElementById("error-toast").dataset;
+function wasAsked(event) {
+  return event.detail.requestConfig.triggeringEvent?.isTrusted ?? false;
+}
+document.addEventListener("htmx:sendError", (event) => wasAsked(event) && say(words.offline));
+document.addEventListener("htmx:timeout", (event) => wasAsked(event) && say(words.offline));
+document.addEventListener("htmx:responseError", (event) => {
+  if (!wasAsked(event)) return;
+  const { status } = event.detail.xhr;
+  say(status === 403 ? words.forbidden : status === 404 ? words.gone : status === 429 ? words.often : words.failed);
+});
