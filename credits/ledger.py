@@ -85,9 +85,7 @@ def hold(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> 
     return _write(ledger, Kind.HOLD, 0, amount, reference, about)
 
 
-def capture(
-    hold_reference: str, amount: int, *, reference: str, about: About
-) -> LedgerEntry:
+def capture(hold_reference: str, amount: int, *, reference: str, about: About) -> LedgerEntry:
     """Charges `amount` of a hold, at most all of it, and gives the rest back.
 
     Raises HoldResolved if another reference captured or released it.

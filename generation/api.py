@@ -1,9 +1,257 @@
-from django.http import HttpRequest, HttpResponse
+"""`POST /api/image` with the fields of the user's document, and the address to ask afterwards.
+
+Answers: 200 `{imageUrl, cost, storage}` when the picture is there; 202 while it is under way, with
+the address to ask in `statusUrl`; anything else is `{"error": {code, message, field?}}`.
+An `Idempotency-Key` header makes a repeated POST the same order.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+
+from generation import orders, prompts
+from generation.models import Generation, Reason, State
+from projects import access
+from projects.models import Role
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+TEXTS = (
+    "prompt",
+    "aspectRatio",
+    "resolution",
+    "provider",
+    "model",
+    "projectId",
+    "sceneId",
+    "characterId",
+)
+FIELDS = {*TEXTS, "referenceImages", "skipCreditCheck", "ownerId"}
+LONGEST_KEY = 90
 
 
-def image(request: HttpRequest, **kwargs: str) -> HttpResponse:
-    raise NotImplementedError
+class ApiError(Exception):
+    def __init__(self, status: int, code: str, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"code": code, "message": message, **({"field": field} if field else {})}
 
 
-def image_status(request: HttpRequest, **kwargs: str) -> HttpResponse:
-    raise NotImplementedError
+class View(Protocol):
+    def __call__(self, request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse: ...
+
+
+def json_api(*methods: str) -> Any:
+    """A view for programs: its own methods, a session or a token, and every error as JSON."""
+
+    def wrap(view: View) -> View:
+        @csrf_exempt
+        @never_cache
+        @wraps(view)
+        def run(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
+            try:
+                _check_caller(request, methods)
+                return view(request, *args, **kwargs)
+            except ApiError as error:
+                return JsonResponse({"error": error.body}, status=error.status)
+            except orders.OrderRefused as error:
+                refused = ApiError(error.status, error.code, error.words, error.field)
+                return JsonResponse({"error": refused.body}, status=refused.status)
+            except Http404:
+                return _error(404, "not_found", _("There is no such thing here."))
+            except PermissionDenied:
+                return _error(403, "forbidden", _("You may look at this, but not change it."))
+
+        return run
+
+    return wrap
+
+
+@json_api("POST")
+def image(request: HttpRequest) -> HttpResponse:
+    """Orders a picture."""
+    user: User = request.user  # type: ignore[assignment]
+    data = _body(request)
+    wish = _wish(user, data)
+    order = orders.prepare(wish)
+    payer, owner_id = _payer(user, data, wish, order)
+    key = request.headers.get("Idempotency-Key", "").strip() or uuid4().hex
+    if len(key) > LONGEST_KEY:
+        raise ApiError(422, "key", _("An Idempotency-Key has at most %d characters.") % LONGEST_KEY)
+    generation = orders.place(
+        order, orders.Terms(user=user, payer=payer, key=f"api:{key}", owner_id=owner_id)
+    )
+    return _answer(request, generation)
+
+
+@json_api("GET", "HEAD")
+def image_status(request: HttpRequest, generation_id: str) -> HttpResponse:
+    """How an order is doing, for whoever may see its project."""
+    return _answer(request, generation_for(request.user, generation_id))  # type: ignore[arg-type]
+
+
+def generation_for(user: User, generation_id: str) -> Generation:
+    """An order of a project that `user` may see, or one without a project that they placed."""
+    generation = Generation.objects.filter(pk=generation_id).select_related("project").first()
+    if generation is None or (generation.project is None and generation.ordered_by != user):
+        raise Http404
+    if generation.project is not None:
+        access.require(user, generation.project)
+    return generation
+
+
+def _answer(request: HttpRequest, generation: Generation) -> HttpResponse:
+    if generation.is_open:
+        url = reverse("generation:api_image_status", args=[generation.pk])
+        body = {"status": generation.state, "statusUrl": request.build_absolute_uri(url)}
+        return JsonResponse(body, status=202, headers={"Location": url, "Retry-After": "2"})
+    if generation.state == State.DONE:
+        take = generation.outputs.filter(take__isnull=False)[0].take
+        assert take is not None
+        url = reverse("projects:picture", args=[take.pk])
+        return JsonResponse(
+            {
+                "imageUrl": request.build_absolute_uri(url),
+                "cost": generation.cost / 1_000_000,
+                "storage": "s3" if settings.BUCKET else "local",
+            }
+        )
+    return _error(
+        STATUS_OF.get(generation.reason, 502),
+        generation.reason,
+        str(generation.get_reason_display()),
+    )
+
+
+# What the request itself caused is 422; what the provider did is 502.
+STATUS_OF = {
+    Reason.UNSAFE: 422,
+    Reason.PROMPT: 422,
+    Reason.MODEL: 422,
+    Reason.INPUT: 422,
+    Reason.CANCELLED: 410,
+}
+
+
+def _check_caller(request: HttpRequest, methods: tuple[str, ...]) -> None:
+    if request.method not in methods:
+        raise ApiError(405, "method", _("This address takes %s.") % ", ".join(methods))
+    if not request.user.is_authenticated:
+        raise ApiError(401, "sign_in", _("Sign in, or send an API token."))
+    if not request.by_token and request.method == "POST" and not _csrf_holds(request):
+        raise ApiError(403, "csrf", _("The X-CSRFToken header is missing or wrong."))
+
+
+def _csrf_holds(request: HttpRequest) -> bool:
+    check = CsrfViewMiddleware(lambda _request: HttpResponse())
+    check.process_request(request)
+    return check.process_view(request, None, (), {}) is None  # type: ignore[arg-type]
+
+
+def _body(request: HttpRequest) -> dict[str, Any]:
+    try:
+        data = json.loads(request.body, parse_constant=_no_constant)
+    except RequestDataTooBig as error:
+        raise ApiError(413, "too_large", _("The request is too large.")) from error
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "json", _("The request is not JSON.")) from error
+    if not isinstance(data, dict):
+        raise ApiError(400, "json", _("The request is not a JSON object."))
+    for name in data.keys() - FIELDS:  # a misspelt field must not be billed at its default
+        raise ApiError(422, "unknown_field", _("There is no field of this name."), name[:40])
+    for name in TEXTS:
+        value = data.get(name) or ""
+        if not isinstance(value, str):
+            raise ApiError(422, "type", _("This field is a text."), name)
+        if not prompts.is_text(value):
+            raise ApiError(
+                422, "characters", _("This field has characters that are no text."), name
+            )
+    return data
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _wish(user: User, data: dict[str, Any]) -> orders.Wish:
+    scene_id, character_id = data.get("sceneId"), data.get("characterId")
+    if scene_id and character_id:
+        raise ApiError(422, "subject", _("A scene or a character, not both."), "characterId")
+    subject = None
+    if scene_id:
+        subject = access.scene_for(user, scene_id, Role.EDITOR)
+    elif character_id:
+        subject = access.character_for(user, character_id, Role.EDITOR)
+    project = subject.project if subject else None
+    if project_id := data.get("projectId"):
+        project = access.project_for(user, project_id, Role.EDITOR)
+        if subject and subject.project != project:
+            raise ApiError(422, "subject", _("It belongs to another project."), "projectId")
+    references = data.get("referenceImages") or []
+    if not isinstance(references, list):
+        raise ApiError(422, "type", _("This field is a list."), "referenceImages")
+    return orders.Wish(
+        project=project,
+        subject=subject,
+        prompt=None if subject and data.get("prompt") is None else data.get("prompt") or "",
+        provider=data.get("provider") or "",
+        model=data.get("model") or "",
+        aspect_ratio=data.get("aspectRatio") or "",
+        resolution=data.get("resolution") or "",
+        reference_images=len(references),
+    )
+
+
+def _payer(
+    user: User, data: dict[str, Any], wish: orders.Wish, order: orders.Order
+) -> tuple[User | None, str]:
+    """Who pays, and the ownerId for the log. Only staff may skip the check or name another."""
+    skip, owner_id = data.get("skipCreditCheck") or False, data.get("ownerId")
+    if not isinstance(skip, bool):
+        raise ApiError(422, "type", _("This field is true or false."), "skipCreditCheck")
+    if owner_id is not None and not isinstance(owner_id, str | int):
+        raise ApiError(422, "type", _("This field is a text."), "ownerId")
+    if (skip or owner_id is not None) and not user.is_staff:
+        refused = " (refused: not staff)"
+        orders.log_wish(
+            order.provider,
+            order.model.model_id,
+            wish.reference_images,
+            f"true{refused}" if skip else "false",
+            "none" if owner_id is None else f"{owner_id}{refused}",
+        )
+        field = "skipCreditCheck" if skip else "ownerId"
+        raise ApiError(403, "staff_only", _("Only staff may send this field."), field)
+    if owner_id is None:
+        return (None if skip else orders.payer_for(user, wish.project)), "none"
+    owner = _user_named(str(owner_id))
+    return (None if skip else owner), str(owner_id)
+
+
+def _user_named(user_id: str) -> User:
+    users = get_user_model().objects
+    owner = users.filter(username=user_id).first()
+    if owner is None and user_id.isascii() and user_id.isdigit() and len(user_id) < 19:
+        owner = users.filter(pk=int(user_id)).first()
+    if owner is None:
+        raise ApiError(422, "owner", _("There is no such user."), "ownerId")
+    return owner
+
+
+def _error(status: int, code: str, message: str) -> JsonResponse:
+    return JsonResponse({"error": ApiError(status, code, message).body}, status=status)

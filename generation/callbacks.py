@@ -7,11 +7,20 @@ kept, and recordInfo is asked.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
 from django.conf import settings
 from django.urls import reverse
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from generation.models import Generation
+from generation import doorbell
+from generation.models import Callback, Generation
+
+MOST_PER_ORDER = 20  # different tasks that somebody may claim for one order
 
 
 def tag_for(generation_id: str) -> str:
@@ -28,3 +37,34 @@ def url_for(generation: Generation) -> str:
         return ""
     path = reverse("generation:callback", args=[generation.pk, tag_for(generation.pk)])
     return f"{settings.PUBLIC_URL}{path}"
+
+
+def task_id_in(body: Any) -> str:
+    """The task that a callback is about: `data.taskId`, `data.task_id` or `taskId`; "" if none."""
+    if not isinstance(body, dict):
+        return ""
+    data = body["data"] if isinstance(body.get("data"), dict) else {}
+    found = data.get("taskId") or data.get("task_id") or body.get("taskId")
+    return found if isinstance(found, str) and len(found) <= 200 and found.isprintable() else ""
+
+
+def is_signed(task_id: str, headers: Mapping[str, str]) -> bool:
+    """Does KIE's signature hold? Always, where no webhook key is set.
+
+    base64(HMAC-SHA256(key, taskId + "." + timestamp)). The time is not checked: a repeated
+    callback does no harm, and how late KIE's own repeats may be is not known.
+    """
+    if not settings.KIE_WEBHOOK_KEY:
+        return True
+    message = f"{task_id}.{headers.get('X-Webhook-Timestamp', '')}".encode()
+    digest = hmac.digest(settings.KIE_WEBHOOK_KEY.encode(), message, hashlib.sha256)
+    return constant_time_compare(
+        base64.b64encode(digest).decode(), headers.get("X-Webhook-Signature", "")
+    )
+
+
+def keep(generation: Generation, task_id: str) -> None:
+    """Notes what was heard, once, and has it looked into."""
+    if generation.callbacks.count() < MOST_PER_ORDER:
+        Callback.objects.get_or_create(generation=generation, task_id=task_id)
+    doorbell.ring("hear", generation.pk)

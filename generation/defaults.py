@@ -47,8 +47,10 @@ def settings_of(project: Project | None) -> Settings:
     own = getattr(project, "image_settings", None) or ImageSettings()
 
     def setting(value: str, name: str, default: str) -> Setting:
-        return Setting(value, f"project.modelConfig.image.{name}") if value else Setting(
-            default, SITE_DEFAULT
+        return (
+            Setting(value, f"project.modelConfig.image.{name}")
+            if value
+            else Setting(default, SITE_DEFAULT)
         )
 
     return Settings(

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 log = logging.getLogger(__name__)
 
 UNANSWERED_SECONDS = 10
-QUEUES = {"submit": "orders", "poll": "orders", "store": "pictures"}
+QUEUES = {"submit": "orders", "hear": "orders", "poll": "orders", "store": "pictures"}
 
 
 def redis() -> Redis:
@@ -25,7 +25,7 @@ def redis() -> Redis:
 
 
 def ring(step: str, generation_id: str = "") -> None:
-    """Asks for one step ("submit", "poll" or "store") as soon as the transaction is committed."""
+    """Asks for one step (a name in QUEUES) as soon as the transaction is committed."""
     transaction.on_commit(partial(_ring, step, generation_id))
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import wraps
 from typing import ParamSpec
 
 from django.conf import settings
+from django.utils import timezone
 
 from credits.amounts import credits_text, dollars_text
 from generation import callbacks, doorbell, lifecycle, results
@@ -26,11 +28,12 @@ from generation.kie.client import (
     TryLater,
     Unclear,
 )
-from generation.models import Generation, Output, Reason, State
+from generation.models import Callback, Generation, Output, Reason, State
 from projects.pictures import Stored
 
 log = logging.getLogger(__name__)
 
+TASK_APPEARS = timedelta(seconds=90)  # after createTask, recordInfo may not know it yet
 PAUSED_SECONDS = 15  # between two looks at whether ordering goes on
 POLL_BATCH, POLL_THREADS = 48, 8
 RING_LIMIT = 50
@@ -102,6 +105,28 @@ def _create(generation: Generation) -> None:
     else:
         if lifecycle.adopt(generation, task_id):
             log.info("[KIE] Task created: %s, polling for completion...", task_id)
+
+
+@step
+def hear(generation_id: str) -> None:
+    """Looks into what callbacks said of an order: adopts its task, or asks after it at once."""
+    for callback in Callback.objects.filter(generation=generation_id, heard_at__isnull=True):
+        generation = callback.generation
+        if generation.task_id is None:
+            try:
+                task = kie().record_info(callback.task_id)
+            except TaskUnknown:  # forged, or told to us before KIE's own records know it
+                if timezone.now() - callback.received_at < TASK_APPEARS:
+                    continue
+                task = None
+            except KieError as error:
+                log.warning("[KIE] Callback of order %s: %s", generation.pk, error.words)
+                continue  # the tick rings again
+            # Only KIE's own record of our address says that the task is this order's.
+            if task and task.callback_url == callbacks.url_for(generation):
+                lifecycle.adopt(generation, callback.task_id, task.answer)
+        lifecycle.hurry(generation, callback.task_id)
+        Callback.objects.filter(pk=callback.pk).update(heard_at=timezone.now())
 
 
 @step

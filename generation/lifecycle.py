@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from credits import ledger
 from generation import doorbell
-from generation.models import Event, Generation, Output, Pause, Reason, State
+from generation.models import Callback, Event, Generation, Output, Pause, Reason, State
 from projects.ids import new_id
 from projects.models import Take
 from projects.pictures import Stored
@@ -182,6 +182,14 @@ def adopt(generation: Generation, task_id: str, answer: Any = None) -> bool:
     return bool(adopted)
 
 
+def hurry(generation: Generation, task_id: str) -> None:
+    """KIE hints that the task has ended: it is asked after now instead of at its time."""
+    Generation.objects.filter(pk=generation.pk, state=State.RUNNING, task_id=task_id).update(
+        next_at=timezone.now()
+    )
+    doorbell.ring("poll")
+
+
 def pause(provider: str, why: str) -> None:
     """Stops all ordering from a provider until staff take the pause away."""
     _row, new = Pause.objects.get_or_create(provider=provider, defaults={"why": why})
@@ -200,7 +208,12 @@ def still_running(generation: Generation, word: str, answer: Any = None) -> None
     """KIE is at work on it. `word` is KIE's own state, shown and logged when it changes."""
     if word and word != generation.task_state:
         _move(
-            generation, State.RUNNING, f"KIE: {word}", answer, task_state=word, next_at=_poll_at(generation)
+            generation,
+            State.RUNNING,
+            f"KIE: {word}",
+            answer,
+            task_state=word,
+            next_at=_poll_at(generation),
         )
     else:
         ask_again(generation)
@@ -326,6 +339,9 @@ def ring_due(limit: int) -> None:
             doorbell.ring(step, generation_id)
     if due.filter(state=State.RUNNING).exists():
         doorbell.ring("poll")
+    unheard = Callback.objects.filter(heard_at__isnull=True).order_by("received_at")
+    for generation_id in unheard.values_list("generation_id", flat=True)[:limit]:
+        doorbell.ring("hear", generation_id)
 
 
 # What an order's money is about

@@ -46,7 +46,10 @@ class KieModel(models.Model):
     modality = models.JSONField(_("modality"), default=list)
     is_active = models.BooleanField(_("active"), default=True)
     prompt_max_length = models.PositiveIntegerField(
-        _("longest prompt"), null=True, blank=True, help_text=_("Characters; empty: no limit known.")
+        _("longest prompt"),
+        null=True,
+        blank=True,
+        help_text=_("Characters; empty: no limit known."),
     )
     ratio_field = models.CharField(_("aspect ratio field"), max_length=60, blank=True)
     ratios = models.JSONField(
@@ -69,7 +72,10 @@ class KieModel(models.Model):
         help_text=_("Pairs of ratio and resolution that the model refuses."),
     )
     constants = models.JSONField(
-        _("fixed fields"), default=dict, blank=True, help_text=_("Sent with every order as they are.")
+        _("fixed fields"),
+        default=dict,
+        blank=True,
+        help_text=_("Sent with every order as they are."),
     )
     quirks = models.JSONField(_("quirks"), default=list, blank=True)
     source = models.CharField(_("source of these facts"), max_length=300, blank=True)
@@ -133,7 +139,9 @@ class ImageSettings(models.Model):
     )
     provider = models.CharField(_("provider"), max_length=20, blank=True)
     model = models.CharField(_("model"), max_length=100, blank=True)
-    character_aspect_ratio = models.CharField(_("character aspect ratio"), max_length=10, blank=True)
+    character_aspect_ratio = models.CharField(
+        _("character aspect ratio"), max_length=10, blank=True
+    )
     scene_aspect_ratio = models.CharField(_("scene aspect ratio"), max_length=10, blank=True)
     scene_resolution = models.CharField(_("scene resolution"), max_length=20, blank=True)
 
@@ -262,7 +270,9 @@ class Generation(models.Model):
         verbose_name = _("generation")
         verbose_name_plural = _("generations")
         indexes = [
-            models.Index(fields=["next_at"], name="open_by_next", condition=Q(state__in=OPEN_STATES)),
+            models.Index(
+                fields=["next_at"], name="open_by_next", condition=Q(state__in=OPEN_STATES)
+            ),
             models.Index(fields=["scene", "-created_at"]),
             models.Index(fields=["character", "-created_at"]),
             models.Index(fields=["project", "-created_at"]),
@@ -345,6 +355,9 @@ class Callback(models.Model):
     generation = models.ForeignKey(Generation, models.CASCADE, related_name="callbacks")
     task_id = models.CharField(max_length=200)
     received_at = models.DateTimeField(auto_now_add=True)
+    heard_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When KIE was asked what it means.")
+    )
 
     class Meta:
         verbose_name = _("callback")
@@ -358,7 +371,7 @@ class Callback(models.Model):
 
 
 class Pause(models.Model):
-    """Ordering from a provider is stopped for everybody: no credits there, or the key is refused."""
+    """Ordering from a provider is stopped for all: no credits there, or the key is refused."""
 
     provider = models.CharField(_("provider"), max_length=20, unique=True)
     why = models.CharField(_("why"), max_length=500)

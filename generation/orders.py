@@ -78,12 +78,14 @@ class Terms:
     """Who orders and who pays. `payer` None: nobody, which only staff may ask for.
 
     `key` makes one click one order; `shown_price` is what stood on the button, in hundredths.
+    `owner_id` is whom staff named to pay instead of the project's owner.
     """
 
     user: User
     payer: User | None
     key: str
     shown_price: int | None = None
+    owner_id: str = "none"
 
 
 def prepare(wish: Wish) -> Order:
@@ -173,6 +175,13 @@ def place(order: Order, terms: Terms) -> Generation:
         kie_credits=order.quote.kie_credits,
         cost=order.quote.cost,
     )
+    log_wish(
+        order.provider,
+        order.model.model_id,
+        wish.reference_images,
+        "true" if terms.payer is None else "false",
+        terms.owner_id,
+    )
     try:
         return _same(lifecycle.place(generation), order)
     except ledger.InsufficientCredits as error:
@@ -182,6 +191,25 @@ def place(order: Order, terms: Terms) -> Generation:
             % {"price": credits_text(error.needed), "left": credits_text(error.available)},
             status=402,
         ) from error
+
+
+def log_wish(
+    provider: str, model: str, reference_images: int, skip_credit_check: str, owner_id: str
+) -> None:
+    """The line of the user's document. What comes from outside is cut and kept on one line."""
+    told = [
+        "".join(c if c.isprintable() else "?" for c in text[:100])
+        for text in (provider, model, skip_credit_check, owner_id)
+    ]
+    log.info(
+        "[Image] Using provider: %s, model: %s, reference images: %d, skipCreditCheck: %s, "
+        "ownerId: %s",
+        told[0],
+        told[1],
+        reference_images,
+        told[2],
+        told[3],
+    )
 
 
 def _same(generation: Generation, order: Order) -> Generation:
@@ -232,7 +260,7 @@ def _resolution(model: KieModel, wanted: str) -> str:
     if model.resolutions:
         words = _("%(model)s has no resolution “%(resolution)s”. It has: %(all)s.")
     else:
-        words = _("%(model)s has no choice of resolution, so “%(resolution)s” cannot be asked of it.")
+        words = _("%(model)s has no choice of resolution, so not “%(resolution)s” either.")
     raise OrderRefused(
         "resolution",
         words % {"model": model, "resolution": wanted[:20], "all": ", ".join(model.resolutions)},
@@ -260,7 +288,7 @@ def _prompt(model: KieModel, parts: list[prompts.Part]) -> str:
             % {"length": len(prompt), "model": model, "longest": longest},
             field="prompt",
         )
-    if "\x00" in prompt or any(0xD800 <= ord(c) <= 0xDFFF for c in prompt):
+    if not prompts.is_text(prompt):
         raise OrderRefused(
             "prompt_characters", _("The prompt has characters that are no text."), field="prompt"
         )

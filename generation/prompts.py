@@ -35,9 +35,7 @@ def join(parts: list[Part]) -> str:
     return "\n\n".join(p.text for p in parts)
 
 
-def request_for(
-    model: KieModel, prompt: str, aspect_ratio: str, resolution: str
-) -> dict[str, Any]:
+def request_for(model: KieModel, prompt: str, aspect_ratio: str, resolution: str) -> dict[str, Any]:
     """createTask's `model` and `input`, written from the model's row.
 
     The ratio and the resolution must be the model's own (`orders.prepare` sees to it).
@@ -48,3 +46,8 @@ def request_for(
     if model.resolution_field:
         fields[model.resolution_field] = model.resolutions[resolution]
     return {"model": model.sent_id, "input": {**fields, **model.constants}}
+
+
+def is_text(value: str) -> bool:
+    """Can every database and KIE take it? NUL and half characters are no text."""
+    return "\x00" not in value and not any(0xD800 <= ord(c) <= 0xDFFF for c in value)

@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 
 from generation import api
 from generation.views import board, credits, flow, health, kie, orders, settings
+from projects.ids import IdConverter
 
 
 class SubjectConverter:
@@ -18,23 +19,24 @@ class SubjectConverter:
         return f"{value}s"
 
 
+register_converter(IdConverter, "id")
 register_converter(SubjectConverter, "subject")
 
 app_name = "generation"
 urlpatterns = [
-    path("projects/<str:project_id>/", board.board, name="board"),
-    path("projects/<str:project_id>/settings/", settings.settings, name="settings"),
-    path("projects/<str:project_id>/flow/", flow.flow, name="flow"),
+    path("projects/<id:project_id>/", board.board, name="board"),
+    path("projects/<id:project_id>/settings/", settings.settings, name="settings"),
+    path("projects/<id:project_id>/flow/", flow.flow, name="flow"),
     # <kind> is "scene" or "character"
-    path("<subject:kind>/<str:subject_id>/", board.subject, name="subject"),
-    path("<subject:kind>/<str:subject_id>/card/", board.card, name="card"),
-    path("<subject:kind>/<str:subject_id>/generate/", board.generate, name="generate"),
-    path("orders/<str:generation_id>/", orders.order, name="order"),
-    path("orders/<str:generation_id>/cancel/", orders.cancel, name="cancel"),
+    path("<subject:kind>/<id:subject_id>/", board.subject, name="subject"),
+    path("<subject:kind>/<id:subject_id>/card/", board.card, name="card"),
+    path("<subject:kind>/<id:subject_id>/generate/", board.generate, name="generate"),
+    path("orders/<id:generation_id>/", orders.order, name="order"),
+    path("orders/<id:generation_id>/cancel/", orders.cancel, name="cancel"),
     path("queue/", orders.queue, name="queue"),
     path("credits/", credits.credits, name="credits"),
     path("api/image", api.image, name="api_image"),
-    path("api/image/<str:generation_id>", api.image_status, name="api_image_status"),
-    path("kie/callback/<str:generation_id>/<str:tag>", kie.callback, name="callback"),
+    path("api/image/<id:generation_id>", api.image_status, name="api_image_status"),
+    path("kie/callback/<id:generation_id>/<str:tag>", kie.callback, name="callback"),
     path("healthz", health.healthz, name="healthz"),
 ]

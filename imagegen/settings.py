@@ -17,6 +17,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+# What `make run` chose for its processes: a key, the queue's socket, the sandbox's port. Read here,
+# so that manage.py in another terminal meets the same ones. What is set already, stays.
+environ.Env.read_env(VAR_DIR / "run.env")
 
 
 def base_url(name: str, default: str = "") -> str:
@@ -32,7 +36,6 @@ def base_url(name: str, default: str = "") -> str:
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 # Where the outside reaches this site, e.g. https://studio.example: KIE's callbacks need it.
 PUBLIC_URL = base_url("PUBLIC_URL")
 PUBLIC_IS_HTTPS = PUBLIC_URL.startswith("https://")
@@ -79,6 +82,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "projects.access.token_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -123,11 +127,17 @@ else:
 
 # The doorbell. One queue per worker process: with several, RQ can lose a killed worker's job.
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+# Jobs are JSON, with one exception: RQ's cron writes what it enqueues in RQ's own format, so the
+# queue that it rings has to keep it. `imagegen.worker` reads what its queue says.
 RQ_QUEUES = {
-    name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 180, "DEFAULT_RESULT_TTL": 60}
-    for name in ("tick", "orders", "pictures")
+    name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 180, "DEFAULT_RESULT_TTL": 60, **serializer}
+    for name, serializer in {
+        "tick": {},
+        "orders": {"SERIALIZER": "rq.serializers.JSONSerializer"},
+        "pictures": {"SERIALIZER": "rq.serializers.JSONSerializer"},
+    }.items()
 }
-RQ = {"COMMIT_MODE": "on_db_commit", "WORKER_CLASS": "rq.SimpleWorker"}
+RQ = {"COMMIT_MODE": "on_db_commit", "WORKER_CLASS": "imagegen.worker.Worker"}
 RQ_SHOW_ADMIN_LINK = False
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
@@ -136,7 +146,9 @@ CACHES = {
 # Pictures: a local folder, or any S3 server. Private either way.
 BUCKET = env.str("AWS_STORAGE_BUCKET_NAME", default="")
 MEDIA_ROOT = VAR_DIR / "media"
-MEDIA_URL = "/media-is-private/"  # no address serves this folder; projects/views.py does, per request
+MEDIA_URL = (
+    "/media-is-private/"  # no address serves this folder; projects/views.py does, per request
+)
 AWS_S3_ENDPOINT_URL = base_url("AWS_S3_ENDPOINT_URL")
 if BUCKET:
     from botocore.config import Config
@@ -245,4 +257,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    # A line for every tick of every second says nothing.
+    "loggers": {"rq.cron": {"level": "WARNING"}},
 }

@@ -1,17 +1,18 @@
 """May this person see it, change it? The only way from a request to a project.
 
 Whatever a person may not see answers 404, as if it were not there; what they may see but not
-change answers 403.
+change answers 403. Programs come with an API token instead of a session.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
 from projects.models import ApiToken, Character, Project, Role, Scene, Take
@@ -31,7 +32,7 @@ def role_in(user: User, project: Project) -> Role | None:
 
 
 def require(user: User, project: Project, role: Role = Role.VIEWER) -> Role:
-    """The person's role, at least `role`; Http404 for strangers, PermissionDenied for too little."""
+    """The person's role, at least `role`. Http404 for strangers, PermissionDenied below it."""
     has = role_in(user, project)
     if has is None:
         raise Http404
@@ -57,9 +58,7 @@ def scene_for(user: User, scene_id: str, role: Role = Role.VIEWER) -> Scene:
 
 
 def character_for(user: User, character_id: str, role: Role = Role.VIEWER) -> Character:
-    character = (
-        Character.objects.select_related("project__owner").filter(pk=character_id).first()
-    )
+    character = Character.objects.select_related("project__owner").filter(pk=character_id).first()
     if character is None:
         raise Http404
     require(user, character.project, role)
@@ -90,6 +89,34 @@ def user_of_token(secret: str) -> User | None:
         return None
     ApiToken.objects.filter(pk=token.pk).update(last_used_at=timezone.now())
     return token.user
+
+
+TOKEN_PATHS = ("/api/", "/takes/")
+
+
+def token_middleware(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
+    """`Authorization: Bearer …` makes a request its token's user's, at the API and for pictures.
+
+    Sets `request.by_token`. A browser never sends this header by itself, so such a request needs
+    no protection against forgery.
+    """
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+        request.by_token = scheme.lower() == "bearer" and request.path.startswith(TOKEN_PATHS)
+        if request.by_token:
+            user = user_of_token(secret.strip())
+            if user is None:
+                return JsonResponse(
+                    {"error": {"code": "token", "message": "This API token is not valid."}},
+                    status=401,
+                )
+            request.user = user
+        return get_response(request)
+
+    return answer
 
 
 def _digest(secret: str) -> str:

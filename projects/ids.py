@@ -1,5 +1,6 @@
 """Ids that stand in addresses."""
 
+from django.urls.converters import StringConverter
 from django.utils.crypto import get_random_string
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -8,3 +9,9 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 def new_id() -> str:
     """An unguessable id: 24 letters and digits, 124 bits of the system's randomness."""
     return get_random_string(24, ALPHABET)
+
+
+class IdConverter(StringConverter):
+    """`<id:…>` in an address: nothing else gets as far as the database."""
+
+    regex = "[a-z0-9]{1,32}"

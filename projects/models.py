@@ -104,7 +104,9 @@ class PicturedQuerySet(models.QuerySet):  # type: ignore[type-arg]
         takes = Take.objects.filter(**{key: models.OuterRef("pk")})
         count = takes.order_by().values(key).annotate(n=models.Count("pk")).values("n")
         return self.annotate(
-            picture_id=Coalesce("chosen_id", models.Subquery(takes.newest_first().values("pk")[:1])),
+            picture_id=Coalesce(
+                "chosen_id", models.Subquery(takes.newest_first().values("pk")[:1])
+            ),
             take_count=Coalesce(models.Subquery(count), 0),
         )
 

@@ -116,9 +116,7 @@ class Kie:
 
     def fresh_link(self, url: str) -> str:
         """A link to a result that is valid for 20 minutes, for one whose own link has expired."""
-        answer = self._call(
-            "POST", f"{self.api_url}/api/v1/common/download-url", json={"url": url}
-        )
+        answer = self._call("POST", f"{self.api_url}/api/v1/common/download-url", json={"url": url})
         _raise_for_code(answer)
         link = answer.get("data")
         if not isinstance(link, str):

@@ -166,6 +166,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('task_id', models.CharField(max_length=200)),
                 ('received_at', models.DateTimeField(auto_now_add=True)),
+                ('heard_at', models.DateTimeField(blank=True, help_text='When KIE was asked what it means.', null=True)),
                 ('generation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='callbacks', to='generation.generation')),
             ],
             options={
