@@ -1,1 +1,24 @@
-urlpatterns: list = []
+"""Projects, scenes, characters and takes; and a person's own tokens and theme."""
+
+from django.urls import path
+
+from projects import files, views
+
+app_name = "projects"
+urlpatterns = [
+    path("", views.project_list, name="list"),
+    path("projects/new/", views.project_new, name="new"),
+    path("projects/<str:project_id>/delete/", views.project_delete, name="delete"),
+    path("projects/<str:project_id>/scenes/new/", views.scene_new, name="scene_new"),
+    path("scenes/<str:scene_id>/edit/", views.scene_edit, name="scene_edit"),
+    path("scenes/<str:scene_id>/delete/", views.scene_delete, name="scene_delete"),
+    path("projects/<str:project_id>/characters/new/", views.character_new, name="character_new"),
+    path("characters/<str:character_id>/edit/", views.character_edit, name="character_edit"),
+    path("characters/<str:character_id>/delete/", views.character_delete, name="character_delete"),
+    path("takes/<str:take_id>/choose/", views.take_choose, name="take_choose"),
+    path("takes/<str:take_id>/picture", files.picture, name="picture"),
+    path("takes/<str:take_id>/thumbnail", files.thumbnail, name="thumbnail"),
+    path("account/tokens/", views.tokens, name="tokens"),
+    path("account/tokens/<int:token_id>/revoke/", views.token_revoke, name="token_revoke"),
+    path("theme/", views.theme, name="theme"),
+]

@@ -1,0 +1,126 @@
+"""What a person may type about projects, scenes, characters and API tokens."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from projects.models import ApiToken, Character, Project, Scene
+from projects.slate import next_number, place, predecessor, written
+
+NUMBER = re.compile(r"[^\W_]+(?:[.\-/][^\W_]+)*")
+
+
+class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Project
+        fields = ["name", "style"]
+        widgets = {
+            "name": forms.TextInput(attrs={"autofocus": True, "autocomplete": "off"}),
+            "style": forms.Textarea(
+                attrs={"rows": 4, "placeholder": _("35 mm film, low sun, ochre and teal, 1970s")}
+            ),
+        }
+
+
+class CastPicker(forms.CheckboxSelectMultiple):
+    """Faces to tick. Its choices are characters `with_picture()`."""
+
+    template_name = "projects/cast_picker.html"
+
+
+class PlaceField(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Any) -> str:
+        return str(_("After %(scene)s") % {"scene": obj})
+
+
+class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A scene of `instance.project`. An empty `after` puts it first."""
+
+    after = PlaceField(
+        queryset=Scene.objects.none(),
+        required=False,
+        label=_("place"),
+        empty_label=_("At the beginning"),
+    )
+
+    class Meta:
+        model = Scene
+        fields = ["number", "title", "description", "cast"]
+        widgets = {
+            "number": forms.TextInput(attrs={"class": "slate-field", "autocomplete": "off"}),
+            "title": forms.TextInput(attrs={"autocomplete": "off"}),
+            "description": forms.Textarea(attrs={"rows": 6}),
+            "cast": CastPicker,
+        }
+        help_texts = {
+            "number": _("As on the slate: 12, 12A."),
+            "description": _(
+                "What the camera sees: who, where, when, the light, the lens. "
+                "The model reads exactly this, after the project's style."
+            ),
+            "cast": _("Their pictures go to the model as references, if it takes any."),
+        }
+
+    def __init__(self, *args: Any, after: Scene | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.others = self.instance.project.scenes.exclude(pk=self.instance.pk)
+        self.place_field.queryset = self.others
+        self.fields["cast"].queryset = self.instance.project.characters.with_picture()  # type: ignore[attr-defined]
+        if self.instance._state.adding:
+            behind = after or self.others.last()
+            self.initial.setdefault("number", next_number(self.instance.project, after))
+        else:
+            behind = predecessor(self.instance)
+        self.initial["after"] = behind.pk if behind else None
+
+    @property
+    def place_field(self) -> PlaceField:
+        field = self.fields["after"]
+        assert isinstance(field, PlaceField)  # noqa: S101
+        return field
+
+    def clean_number(self) -> str:
+        number = written(self.cleaned_data["number"])
+        if not NUMBER.fullmatch(number):
+            raise ValidationError(_("Use digits and letters: 12, 12A."))
+        if self.others.filter(number=number).exists():
+            raise ValidationError(
+                _("There is already a scene %(number)s."), params={"number": number}
+            )
+        return number
+
+    def save(self, commit: bool = True) -> Scene:
+        """Saves the scene in its place; IntegrityError when its number was taken meanwhile."""
+        scene: Scene = super().save(commit=False)
+        if scene._state.adding or "after" in self.changed_data:
+            place(scene, self.cleaned_data["after"])
+        else:
+            scene.save()
+        self.save_m2m()
+        return scene
+
+
+class CharacterForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Character
+        fields = ["name", "description"]
+        widgets = {
+            "name": forms.TextInput(attrs={"autocomplete": "off"}),
+            "description": forms.Textarea(attrs={"rows": 6}),
+        }
+        help_texts = {
+            "description": _("What must look the same everywhere: face, age, build, hair, clothes."),
+        }
+
+
+class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = ApiToken
+        fields = ["name"]
+        help_texts = {"name": _("What it is for, so that you know later which one to revoke.")}
+        widgets = {"name": forms.TextInput(attrs={"autocomplete": "off"})}

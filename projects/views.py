@@ -1,0 +1,299 @@
+"""My projects, their scenes and characters, the choice of a take, and a person's own tokens and theme."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+from django.forms import ModelForm
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from projects import access
+from projects.forms import CharacterForm, ProjectForm, SceneForm, TokenForm
+from projects.models import ApiToken, Character, Project, Role, Scene
+from projects.overview import newest_pictures, with_counts
+from projects.slate import touch
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from django_htmx.middleware import HtmxDetails
+
+    class Request(HttpRequest):
+        user: User  # type: ignore[assignment]
+        htmx: HtmxDetails
+
+else:
+    Request = HttpRequest
+
+PROJECTS_ON_A_PAGE = 24
+A_YEAR = 365 * 24 * 3600
+
+
+# My projects
+
+
+@require_safe
+@login_required
+def project_list(request: Request) -> HttpResponse:
+    mine = Project.objects.visible_to(request.user).select_related("owner")
+    page = Paginator(with_counts(mine), PROJECTS_ON_A_PAGE).get_page(request.GET.get("page"))
+    pictures = newest_pictures([project.pk for project in page])
+    return render(
+        request,
+        "projects/list.html",
+        {
+            "page": page,
+            "window": page.paginator.get_elided_page_range(page.number),
+            "cards": [(project, pictures[project.pk]) for project in page],
+        },
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def project_new(request: Request) -> HttpResponse:
+    form = ProjectForm(request.POST or None, instance=Project(owner=request.user))
+    if request.method == "POST" and form.is_valid():
+        return redirect("generation:board", form.save().pk)
+    return _form_page(request, "projects/project_form.html", form)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def project_delete(request: Request, project_id: str) -> HttpResponse:
+    project = access.project_for(request.user, project_id, Role.OWNER)
+    question = _("Delete the project “%(project)s”?") % {"project": project}
+    return _delete(request, project, project, question, then=reverse("projects:list"))
+
+
+# Scenes
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def scene_new(request: Request, project_id: str) -> HttpResponse:
+    project = access.project_for(request.user, project_id, Role.EDITOR)
+    after = project.scenes.filter(pk=request.GET.get("after", "")).first()
+    form = SceneForm(request.POST or None, instance=Scene(project=project), after=after)
+    if request.method == "POST" and _saved(form, project):
+        messages.success(request, _("Scene %(number)s is on the board.") % vars(form.instance))
+        if "another" in request.POST:
+            return redirect("projects:scene_new", project.pk)
+        return _changed(request, project)
+    return _form_page(request, "projects/scene_form.html", form, project=project)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def scene_edit(request: Request, scene_id: str) -> HttpResponse:
+    scene = access.scene_for(request.user, scene_id, Role.EDITOR)
+    form = SceneForm(request.POST or None, instance=scene)
+    if request.method == "POST" and _saved(form, scene.project):
+        return _changed(request, scene.project, scene)
+    return _form_page(request, "projects/scene_form.html", form, project=scene.project)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def scene_delete(request: Request, scene_id: str) -> HttpResponse:
+    scene = access.scene_for(request.user, scene_id, Role.EDITOR)
+    question = _("Delete scene %(scene)s?") % {"scene": scene}
+    return _delete(request, scene, scene.project, question, then=_board(scene.project))
+
+
+# Characters
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def character_new(request: Request, project_id: str) -> HttpResponse:
+    project = access.project_for(request.user, project_id, Role.EDITOR)
+    form = CharacterForm(request.POST or None, instance=Character(project=project))
+    if request.method == "POST" and _saved(form, project):
+        return _changed(request, project)
+    return _form_page(request, "projects/character_form.html", form, project=project)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def character_edit(request: Request, character_id: str) -> HttpResponse:
+    character = access.character_for(request.user, character_id, Role.EDITOR)
+    form = CharacterForm(request.POST or None, instance=character)
+    if request.method == "POST" and _saved(form, character.project):
+        return _changed(request, character.project, character)
+    return _form_page(request, "projects/character_form.html", form, project=character.project)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def character_delete(request: Request, character_id: str) -> HttpResponse:
+    character = access.character_for(request.user, character_id, Role.EDITOR)
+    question = _("Delete %(character)s?") % {"character": character}
+    return _delete(
+        request, character, character.project, question, then=_board(character.project)
+    )
+
+
+# Takes
+
+
+@require_POST
+@login_required
+def take_choose(request: Request, take_id: str) -> HttpResponse:
+    """Shows this take for its scene or character; with `chosen=no`, the newest one again."""
+    take = access.take_for(request.user, take_id, Role.EDITOR)
+    subject = take.scene or take.character
+    if subject is None or take.project is None:
+        raise Http404
+    if request.POST.get("chosen") != "no":
+        subject.chosen = take
+    elif subject.chosen_id == take.pk:
+        subject.chosen = None
+    # Not `updated_at`: the words that pictures are made from did not change.
+    subject.save(update_fields=["chosen"])
+    touch(take.project)
+    return _changed(request, take.project, subject)
+
+
+# The person's own
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+@never_cache
+def tokens(request: Request) -> HttpResponse:
+    """The API tokens; a new one is shown in the answer to the form, and nowhere else ever."""
+    form = TokenForm(request.POST or None)
+    secret = None
+    if request.method == "POST" and form.is_valid():
+        secret = access.issue_token(request.user, form.cleaned_data["name"])
+        form = TokenForm()
+    mine = ApiToken.objects.filter(user=request.user).order_by("-created_at", "-pk")
+    return _form_page(request, "projects/tokens.html", form, tokens=mine, secret=secret)
+
+
+@require_POST
+@login_required
+def token_revoke(request: Request, token_id: int) -> HttpResponse:
+    token = ApiToken.objects.filter(user=request.user, pk=token_id).first()
+    if token is None:
+        raise Http404
+    token.delete()
+    messages.success(request, _("“%(name)s” is revoked.") % {"name": token.name})
+    return redirect("projects:tokens")
+
+
+@require_POST
+def theme(request: Request) -> HttpResponse:
+    """Light, dark, or as the system; for anybody, kept in a cookie."""
+    response = HttpResponseRedirect(_next(request, reverse("projects:list")))
+    chosen = request.POST.get("theme")
+    if chosen in ("light", "dark"):
+        response.set_cookie(
+            "theme", chosen, A_YEAR, secure=request.is_secure(), httponly=True, samesite="Lax"
+        )
+    else:
+        response.delete_cookie("theme", samesite="Lax")
+    return response
+
+
+# What these views share
+
+
+def _form_page(
+    request: Request, template: str, form: ModelForm[Any], **context: object
+) -> HttpResponse:
+    """The page with its form; for htmx the form alone. 422 when the form has errors."""
+    if request.htmx and not request.htmx.boosted:
+        template = f"{template}#form"
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
+    return render(request, template, {"form": form, **context}, status=status)
+
+
+def _saved(form: ModelForm[Any], project: Project) -> bool:
+    if not form.is_valid():
+        return False
+    try:
+        with transaction.atomic():
+            form.save()
+            touch(project)
+    except IntegrityError:
+        # Somebody took the number between the form's check and here.
+        form.add_error("number", _("Somebody has just used this number. Take another one."))
+        return False
+    return True
+
+
+def _changed(
+    request: Request, project: Project, subject: Scene | Character | None = None
+) -> HttpResponse:
+    """The scene or character has changed: its card fetches itself, or the page is loaded again."""
+    if request.htmx:
+        return HttpResponse(
+            status=HTTPStatus.NO_CONTENT, headers={"HX-Trigger": "scene-changed"}
+        )
+    board = _board(project)
+    return HttpResponseRedirect(_next(request, _page(subject) if subject else board))
+
+
+def _delete(
+    request: Request,
+    thing: Project | Scene | Character,
+    project: Project,
+    question: str,
+    then: str,
+) -> HttpResponse:
+    """Asks, then deletes, as long as nothing was ordered or made for it."""
+    blocked = thing.takes.exists()
+    if request.method == "POST":
+        if _deleted(thing):
+            messages.success(request, _("Deleted."))
+            return HttpResponseRedirect(then)
+        blocked = True
+    return render(
+        request,
+        "projects/delete.html",
+        {"thing": thing, "project": project, "question": question, "blocked": blocked, "back": then},
+        status=HTTPStatus.CONFLICT if blocked and request.method == "POST" else HTTPStatus.OK,
+    )
+
+
+@transaction.atomic
+def _deleted(thing: Project | Scene | Character) -> bool:
+    # The lock keeps a new take out while this one looks whether there are any.
+    type(thing)._default_manager.select_for_update().get(pk=thing.pk)
+    if thing.takes.exists():
+        return False
+    try:
+        thing.delete()
+    except ProtectedError:
+        return False
+    return True
+
+
+def _board(project: Project) -> str:
+    return reverse("generation:board", args=[project.pk])
+
+
+def _page(subject: Scene | Character) -> str:
+    return reverse("generation:subject", args=[subject._meta.model_name, subject.pk])
+
+
+def _next(request: Request, otherwise: str) -> str:
+    """Where the form says to go on, if that is on this site."""
+    wanted = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if safe else otherwise
