@@ -1,0 +1,86 @@
+"""Child processes that end together: what `make run` starts, nothing of it stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+
+# Seconds that a process may take for what it is doing before it is killed.
+GRACE = 5
+# With setpriv (util-linux) the kernel ends a child when the program that started it is gone,
+# even if that was killed and could not do it.
+TIED = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
+
+
+class Processes:
+    """Starts commands, shows their lines under their names, stops them.
+
+    Each is the head of a process group of its own, so that Ctrl-C in the terminal reaches only the
+    program that started them, and so that stopping one also stops what it started itself.
+    """
+
+    def __init__(self) -> None:
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.ended: SimpleQueue[str] = SimpleQueue()
+        self._relays: list[threading.Thread] = []
+
+    def start(
+        self, name: str, command: Sequence[str | Path], cwd: Path | None = None
+    ) -> None:
+        child = subprocess.Popen(
+            [*TIED, *command],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.children[name] = child
+        relay = threading.Thread(target=self._relay, args=(name, child), daemon=True)
+        self._relays.append(relay)
+        relay.start()
+
+    def _relay(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        assert child.stdout is not None
+        try:
+            for line in child.stdout:
+                # One write per line: the lines of two processes must not run into each other.
+                sys.stdout.write(
+                    f"{name:8} | {line.decode(errors='replace').rstrip()}\n"
+                )
+                sys.stdout.flush()
+            child.wait()
+        finally:
+            self.ended.put(name)
+
+    def stop(self, names: Collection[str] | None = None) -> None:
+        """Ends these processes, or all: asks, waits `GRACE` seconds altogether, then kills."""
+        children = [
+            child
+            for name, child in self.children.items()
+            if names is None or name in names
+        ]
+        for child in children:
+            send(child, signal.SIGTERM)
+        deadline = threading.Timer(
+            GRACE, lambda: [send(child, signal.SIGKILL) for child in children]
+        )
+        deadline.start()
+        for child in children:
+            child.wait()
+        deadline.cancel()
+        for child in children:
+            send(child, signal.SIGKILL)  # what its group left behind
+
+
+def send(child: subprocess.Popen[bytes], signum: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signum)
