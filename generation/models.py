@@ -63,7 +63,13 @@ class KieModel(models.Model):
         _("resolutions"),
         default=dict,
         blank=True,
-        help_text=_("Our resolution to the value that is sent, the default first."),
+        help_text=_("Our resolution to the value that is sent, e.g. {“4K”: “high”}."),
+    )
+    default_resolution = models.CharField(
+        _("default resolution"),
+        max_length=20,
+        blank=True,
+        help_text=_("One of the resolutions; empty for a model without any."),
     )
     impossible = models.JSONField(
         _("impossible pairs"),
@@ -102,11 +108,6 @@ class KieModel(models.Model):
     def resolution_named(self, wanted: str) -> str | None:
         """The model's own spelling of a resolution ("2k" is "2K"); None if it has no such one."""
         return next((r for r in self.resolutions if r.lower() == wanted.lower()), None)
-
-    @property
-    def default_resolution(self) -> str:
-        """The first one; "" for a model without resolutions."""
-        return next(iter(self.resolutions), "")
 
 
 class Price(models.Model):

@@ -62,6 +62,7 @@ class Entry:
     ratios: dict[str, Any]
     resolution_field: str
     resolutions: dict[str, Any]
+    default_resolution: str
     impossible: list[list[str]]
     constants: dict[str, Any]
     quirks: list[str]
@@ -174,6 +175,7 @@ def _entry(raw: Any, number: int) -> Entry:
         ratios=ratios,
         resolution_field=resolution_field,
         resolutions=resolutions,
+        default_resolution=next(iter(resolutions), ""),
         impossible=_impossible(block, ratios, resolutions),
         constants=_constants(block, {"prompt", ratio_field, resolution_field}),
         quirks=block.strings("quirks", []),
