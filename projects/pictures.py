@@ -1,0 +1,194 @@
+"""Pictures from outside: what they are, their thumbnails, and where they are kept.
+
+The only code that decodes bytes from outside; it does so in a child process (projects/decoder.py)
+with limits of its own, so that no file can take the worker with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 40_000_000
+WALL_SECONDS = 15
+DECODER = Path(__file__).with_name("decoder.py")
+
+FAULTS: dict[str, Promise] = {
+    "not_a_picture": _("This is not a PNG, JPEG or WebP picture."),
+    "too_many_bytes": _("The picture is larger than 40 MB."),
+    "too_many_pixels": _(
+        "The picture has more than 50 million pixels or an edge of more than 16,384."
+    ),
+    "animated": _("The picture is animated; a still one is needed."),
+    "broken": _("The picture is damaged."),
+    "too_costly": _("The picture takes too long to open."),
+}
+
+
+class BadPicture(Exception):
+    """The bytes are refused, now and always. `code` is a key of FAULTS, `reason` its words."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+        self.reason = FAULTS[code]
+
+
+class DecoderDown(Exception):
+    """The picture could not be judged, and that is not its fault: try again later."""
+
+
+class StorageDown(Exception):
+    """The storage did not take the picture: try again later."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    content_type: str
+    extension: str
+
+
+PNG = Kind("PNG", "image/png", "png")
+JPEG = Kind("JPEG", "image/jpeg", "jpg")
+WEBP = Kind("WEBP", "image/webp", "webp")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that has been decoded whole.
+
+    `data` is the file as it came, without what stood after the picture's end. Width and height
+    are pixels as shown, upright. `thumbnail` is a WebP with a longest edge of at most 960.
+    """
+
+    data: bytes
+    content_type: str
+    extension: str
+    width: int
+    height: int
+    sha256: str
+    thumbnail: bytes
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A picture in the default storage; the fields are Take's, so `Take(**asdict(stored))`."""
+
+    image: str
+    thumbnail: str
+    content_type: str
+    width: int
+    height: int
+    size: int
+    sha256: str
+
+
+def check(data: bytes) -> Picture:
+    """Decodes a file from outside. Raises BadPicture, or DecoderDown if it cannot be judged now.
+
+    Only the bytes count, never a name or a header: PNG, JPEG or WebP, at most 40 MB, 50 million
+    pixels and 16,384 pixels of edge. Animated ones are refused: a take is one picture, and a
+    first frame would show something else than the file that is kept. Bytes after the picture's
+    end are cut off, so that a file which is also something else (HTML, ZIP) is kept as a picture.
+    """
+    if len(data) > MAX_BYTES:
+        raise BadPicture("too_many_bytes")
+    kind = _kind_of(data)
+    found, thumbnail = _decode(data, kind)
+    if "fault" in found:
+        raise BadPicture(found["fault"])
+    whole = data[: found["end"]]
+    return Picture(
+        data=whole,
+        content_type=kind.content_type,
+        extension=kind.extension,
+        width=found["width"],
+        height=found["height"],
+        sha256=hashlib.sha256(whole).hexdigest(),
+        thumbnail=thumbnail,
+    )
+
+
+def store(picture: Picture, name: str) -> Stored:
+    """Keeps a picture as `takes/<name>.<extension>`, its thumbnail beside it. Raises StorageDown.
+
+    `name` belongs to one picture for ever; storing it again under that name changes nothing.
+    """
+    return Stored(
+        image=_keep(f"takes/{name}.{picture.extension}", picture.data, picture.content_type),
+        thumbnail=_keep(f"takes/{name}.thumb.webp", picture.thumbnail, WEBP.content_type),
+        content_type=picture.content_type,
+        width=picture.width,
+        height=picture.height,
+        size=len(picture.data),
+        sha256=picture.sha256,
+    )
+
+
+def _kind_of(data: bytes) -> Kind:
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PNG
+    if data.startswith(b"\xff\xd8\xff"):
+        return JPEG
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return WEBP
+    raise BadPicture("not_a_picture")
+
+
+def _decode(data: bytes, kind: Kind) -> tuple[dict[str, Any], bytes]:
+    """The decoder's answer: what it found, and the thumbnail.
+
+    It answers into a file, which its limits bound; a pipe it could fill for ever. It gets no
+    environment: no key of ours is its business.
+    """
+    with tempfile.TemporaryFile() as answer:
+        try:
+            ended = subprocess.run(  # noqa: S603 - our own interpreter and our own file
+                [sys.executable, "-I", str(DECODER), kind.name],
+                input=data,
+                stdout=answer,
+                env={},
+                timeout=WALL_SECONDS,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DecoderDown(str(error)) from error
+        _judge(ended.returncode)
+        answer.seek(0)
+        found: dict[str, Any] = json.loads(answer.readline())
+        return found, answer.read()
+
+
+def _judge(returncode: int) -> None:
+    """A signal that the picture caused is its fault; any other bad end is this machine's."""
+    if returncode == -signal.SIGXCPU:
+        raise BadPicture("too_costly")
+    if returncode in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGFPE):
+        log.error("The picture decoder crashed: %s", signal.Signals(-returncode).name)
+        raise BadPicture("broken")
+    if returncode != 0:
+        raise DecoderDown(f"the decoder ended with {returncode}")
+
+
+def _keep(name: str, data: bytes, content_type: str) -> str:
+    try:
+        return default_storage.save(name, SimpleUploadedFile(name, data, content_type))
+    except (OSError, Boto3Error, BotoCoreError, ClientError) as error:
+        raise StorageDown(f"{name}: {error}") from error
