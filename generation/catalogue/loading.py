@@ -75,7 +75,7 @@ def _update(row: KieModel, entry: Entry, columns: list[str]) -> None:
     for column in columns:
         setattr(row, column, entry.columns[column])
     row.loaded = _as_loaded(entry)
-    row.save(update_fields=[*columns, "loaded", *(["updated_at"] if columns else [])])
+    row.save(update_fields=[*columns, "loaded", "updated_at"])
 
 
 def _as_loaded(entry: Entry) -> dict[str, Any]:
