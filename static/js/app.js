@@ -109,3 +109,13 @@ document.addEventListener("htmx:responseError", (event) => {
   const { status } = event.detail.xhr;
   say(status === 403 ? words.forbidden : status === 404 ? words.gone : status === 429 ? words.often : words.failed);
 });
+
+// A secret that is shown once can be copied.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) break;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.querySelector("span").textContent = words.copied;
+  });
+}
