@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 
 import generation.kie
 from generation.catalogue.reading import Amount, Entry, read
@@ -210,9 +209,7 @@ def test_the_documents_spelling_of_seedream_4_5_is_an_alias() -> None:
 
 
 @pytest.mark.usefixtures("loaded")
-def test_the_default_resolution_is_the_files_first(request: pytest.FixtureRequest) -> None:
-    if connection.vendor == "postgresql":
-        # jsonb sorts an object's keys: "high" (22 credits) comes before "medium" (4).
-        request.applymarker(pytest.mark.xfail(strict=True, reason="jsonb forgets the order"))
+def test_the_default_resolution_is_the_files_first_in_every_database() -> None:
+    """PostgreSQL's jsonb sorts an object's keys: "high" (22 credits) before "medium" (4)."""
     expected = {entry.model_id: next(iter(entry.resolutions), "") for entry in ENTRIES.values()}
     assert {m.model_id: m.default_resolution for m in KieModel.objects.all()} == expected

@@ -123,6 +123,15 @@ def test_what_the_file_changed_is_updated_and_told(load: Load) -> None:
 
 
 @pytest.mark.django_db
+def test_another_first_resolution_is_another_default(load: Load) -> None:
+    load(painter())
+    printed = load(painter(resolutions={"4K": "high", "2K": "basic"}))
+
+    assert KieModel.objects.get().default_resolution == "4K"
+    assert "default_resolution: '2K' -> '4K'" in printed
+
+
+@pytest.mark.django_db
 def test_what_staff_changed_is_kept_and_told_every_time(load: Load) -> None:
     load(painter())
     KieModel.objects.update(name="Our painter", constants={"n": 4})
