@@ -4,6 +4,7 @@ from decimal import Decimal, InvalidOperation
 
 HUNDREDTHS = 100  # of a credit
 MICRO = 1_000_000  # of a dollar
+MOST = 10**15  # hundredths; the columns hold 9 × 10**18
 
 
 def credits_text(hundredths: int) -> str:
@@ -24,6 +25,6 @@ def hundredths(text: str) -> int:
         amount = Decimal(text.replace(",", ".")) * HUNDREDTHS
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a number of credits") from None
-    if not amount.is_finite() or amount != amount.to_integral_value():
+    if not amount.is_finite() or abs(amount) > MOST or amount != amount.to_integral_value():
         raise ValueError(f"{text!r} is not a whole number of hundredths")
     return int(amount)

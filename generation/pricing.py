@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from generation.models import KieModel, Price
+from generation.models import KieModel
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,10 @@ class NoPrice(Exception):
 
 
 def quote(model: KieModel, resolution: str) -> Quote:
-    """The price in force now, for the resolution or else for every resolution."""
+    """The newest price that is in force, for this resolution or for every one."""
     now = timezone.now()
-    current = [p for p in model.prices.all() if p.since <= now]  # newest first, see Price.Meta
-    price = _first(current, resolution) or _first(current, "")
-    if price is None:
-        raise NoPrice(f"{model.model_id} at {resolution or 'any resolution'}")
-    return Quote(credits=price.credits, kie_credits=price.credits, cost=price.cost)
-
-
-def _first(prices: list[Price], resolution: str) -> Price | None:
-    return next((p for p in prices if p.resolution == resolution), None)
+    # Newest first (Price.Meta), and of the same moment the one that was written last.
+    for price in model.prices.all():
+        if price.since <= now and price.resolution in (resolution, ""):
+            return Quote(credits=price.credits, kie_credits=price.credits, cost=price.cost)
+    raise NoPrice(f"{model.model_id} at {resolution or 'any resolution'}")

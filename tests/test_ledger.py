@@ -1,0 +1,404 @@
+"""The books: every amount, every repetition, every race."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import DatabaseError, connection, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from credits import invariants, ledger
+from credits.amounts import credits_text, dollars_text, hundredths
+from credits.models import CreditLedger, LedgerEntry
+
+ABOUT = ledger.About(
+    type="image",
+    description="KIE AI Seedream 3.0 (2K) generation (2K)",
+    project="p1",
+    provider="kie",
+    metadata={"model": "seedream-3.0/2k", "kieCredits": 6},
+    real_cost=30_000,
+)
+
+
+@pytest.fixture
+def book(alice: User) -> CreditLedger:
+    book = ledger.ledger_of(alice)
+    ledger.grant(book, 1000, reference="g", about=ledger.About())
+    return book
+
+
+def stands(book: CreditLedger) -> tuple[int, int]:
+    book.refresh_from_db()
+    assert invariants.violations() == []
+    return book.balance, book.held
+
+
+@pytest.mark.django_db
+class TestOneAfterTheOther:
+    def test_hold_then_capture(self, book: CreditLedger) -> None:
+        ledger.hold(book, 600, reference="h", about=ABOUT)
+        assert stands(book) == (1000, 600)
+        assert ledger.hold_is_open("h")
+        entry = ledger.capture("h", 600, reference="c", about=ABOUT)
+        assert stands(book) == (400, 0)
+        assert not ledger.hold_is_open("h")
+        assert (entry.type, entry.description, entry.project, entry.provider) == (
+            "image",
+            "KIE AI Seedream 3.0 (2K) generation (2K)",
+            "p1",
+            "kie",
+        )
+        assert entry.metadata == {"model": "seedream-3.0/2k", "kieCredits": 6}
+        assert (entry.real_cost, entry.balance_change) == (30_000, -600)
+        assert (entry.balance_after, entry.held_after) == (400, 0)
+
+    def test_hold_then_release(self, book: CreditLedger) -> None:
+        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.release("h", reference="r", about=ABOUT)
+        assert stands(book) == (1000, 0)
+
+    def test_part_of_a_hold(self, book: CreditLedger) -> None:
+        ledger.hold(book, 600, reference="h", about=ABOUT)
+        with pytest.raises(ValueError, match="more than the hold"):
+            ledger.capture("h", 601, reference="c", about=ABOUT)
+        ledger.capture("h", 250, reference="c", about=ABOUT)
+        assert stands(book) == (750, 0)
+
+    @pytest.mark.parametrize("amount", [1001, 10**15])
+    def test_more_than_there_is(self, book: CreditLedger, amount: int) -> None:
+        with pytest.raises(ledger.InsufficientCredits) as caught:
+            ledger.hold(book, amount, reference="h", about=ABOUT)
+        assert (caught.value.needed, caught.value.available) == (amount, 1000)
+        assert stands(book) == (1000, 0)
+
+    def test_the_last_hundredth(self, book: CreditLedger) -> None:
+        ledger.hold(book, 999, reference="h1", about=ABOUT)
+        ledger.hold(book, 1, reference="h2", about=ABOUT)
+        with pytest.raises(ledger.InsufficientCredits):
+            ledger.hold(book, 1, reference="h3", about=ABOUT)
+        assert stands(book) == (1000, 1000)
+
+    @pytest.mark.parametrize("amount", [0, -1, -(10**12)])
+    def test_amounts_that_are_none(self, book: CreditLedger, amount: int) -> None:
+        ledger.hold(book, 600, reference="h", about=ABOUT)
+        for wrong in (
+            lambda: ledger.grant(book, amount, reference="x", about=ABOUT),
+            lambda: ledger.hold(book, amount, reference="x", about=ABOUT),
+            lambda: ledger.capture("h", amount, reference="x", about=ABOUT),
+        ):
+            with pytest.raises(ValueError, match="amount"):
+                wrong()
+        assert stands(book) == (1000, 600)
+
+    def test_adjusting(self, book: CreditLedger) -> None:
+        ledger.hold(book, 600, reference="h", about=ABOUT)
+        why = ledger.About(type="adjust", description="Counted wrong")
+        ledger.adjust(book, -400, reference="a1", about=why)
+        assert stands(book) == (600, 600)
+        with pytest.raises(ledger.InsufficientCredits):
+            ledger.adjust(book, -1, reference="a2", about=why)
+        with pytest.raises(ValueError, match="reason"):
+            ledger.adjust(book, 5, reference="a3", about=ledger.About())
+        with pytest.raises(ValueError, match="amount"):
+            ledger.adjust(book, 0, reference="a3", about=why)
+        assert stands(book) == (600, 600)
+
+    def test_asking_twice_answers_once(self, book: CreditLedger) -> None:
+        steps: list[Callable[[], LedgerEntry]] = [
+            lambda: ledger.grant(book, 100, reference="g2", about=ABOUT),
+            lambda: ledger.hold(book, 600, reference="h", about=ABOUT),
+            lambda: ledger.hold(book, 500, reference="h2", about=ABOUT),
+            lambda: ledger.capture("h", 600, reference="c", about=ABOUT),
+            lambda: ledger.release("h2", reference="r", about=ABOUT),
+            lambda: ledger.adjust(book, -10, reference="a", about=ABOUT),
+        ]
+        first = [step().pk for step in steps]
+        again = [step().pk for step in steps]
+        assert first == again
+        assert stands(book) == (490, 0)
+
+    def test_a_repeated_hold_answers_even_when_nothing_is_left(self, book: CreditLedger) -> None:
+        first = ledger.hold(book, 1000, reference="h", about=ABOUT)
+        assert ledger.hold(book, 1000, reference="h", about=ABOUT) == first
+
+    def test_one_reference_for_two_things(self, book: CreditLedger) -> None:
+        ledger.hold(book, 600, reference="h", about=ABOUT)
+        for other in (
+            lambda: ledger.hold(book, 599, reference="h", about=ABOUT),
+            lambda: ledger.hold(book, 600, reference="h", about=ledger.About()),
+            lambda: ledger.hold(book, 5000, reference="h", about=ABOUT),
+            lambda: ledger.grant(book, 600, reference="h", about=ABOUT),
+            lambda: ledger.release("h", reference="h", about=ABOUT),
+        ):
+            with pytest.raises(ledger.ReferenceConflict):
+                other()
+        assert stands(book) == (1000, 600)
+
+    def test_a_hold_is_resolved_once(self, book: CreditLedger) -> None:
+        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.capture("h", 600, reference="c", about=ABOUT)
+        with pytest.raises(ledger.HoldResolved):
+            ledger.release("h", reference="r", about=ABOUT)
+        with pytest.raises(ledger.HoldResolved):
+            ledger.capture("h", 600, reference="c2", about=ABOUT)
+        assert stands(book) == (400, 0)
+
+    def test_only_a_hold_is_resolved(self, book: CreditLedger) -> None:
+        for reference in ("g", "nothing"):
+            with pytest.raises(LedgerEntry.DoesNotExist):
+                ledger.capture(reference, 10, reference="c", about=ABOUT)
+            assert not ledger.hold_is_open(reference)
+
+    def test_the_callers_transaction_takes_it_back(self, book: CreditLedger) -> None:
+        with pytest.raises(RuntimeError), transaction.atomic():
+            ledger.hold(book, 600, reference="h", about=ABOUT)
+            raise RuntimeError
+        assert stands(book) == (1000, 0)
+
+
+@pytest.mark.django_db
+class TestWhatTheDatabaseRefuses:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE credits_ledgerentry SET description = 'x'",
+            "UPDATE credits_ledgerentry SET balance_change = 1",
+            "DELETE FROM credits_ledgerentry",
+        ],
+    )
+    def test_entries_are_append_only(self, book: CreditLedger, statement: str) -> None:
+        with (
+            pytest.raises(DatabaseError, match="append-only"),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(statement)
+        assert LedgerEntry.objects.count() == 1
+
+    def test_truncate(self, book: CreditLedger) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite has no TRUNCATE")
+        with (
+            pytest.raises(DatabaseError, match="append-only"),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("TRUNCATE credits_ledgerentry")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"held": -1},
+            {"balance": -1},
+            {"held": 1001},
+        ],
+    )
+    def test_a_ledger_out_of_balance(self, book: CreditLedger, changes: dict[str, int]) -> None:
+        with pytest.raises(DatabaseError), transaction.atomic():
+            CreditLedger.objects.update(**changes)
+
+    @pytest.mark.parametrize(
+        ("kind", "balance_change", "held_change"),
+        [("grant", -1, 0), ("hold", 0, -1), ("hold", 1, 1), ("capture", -5, -5), ("gift", 1, 0)],
+    )
+    def test_an_entry_that_is_none(
+        self, book: CreditLedger, kind: str, balance_change: int, held_change: int
+    ) -> None:
+        with pytest.raises(DatabaseError), transaction.atomic():
+            LedgerEntry.objects.create(
+                ledger=book,
+                kind=kind,
+                balance_change=balance_change,
+                held_change=held_change,
+                balance_after=0,
+                held_after=0,
+                reference="x",
+            )
+
+
+@pytest.mark.django_db
+class TestInvariantsCanFail:
+    """Each question finds the fault that it is there for."""
+
+    def test_a_balance_that_was_written_by_hand(self, book: CreditLedger) -> None:
+        CreditLedger.objects.update(balance=999)
+        found = " ".join(invariants.violations())
+        assert "balance_is_the_sum" in found
+        assert "last_entry_is_the_ledger" in found
+
+    def test_held_that_was_written_by_hand(self, book: CreditLedger) -> None:
+        CreditLedger.objects.update(held=5)
+        assert "held_is_the_open_holds" in " ".join(invariants.violations())
+
+    @pytest.mark.parametrize(
+        ("entry", "question"),
+        [
+            (
+                {"kind": "grant", "balance_change": 5, "held_change": 0, "balance_after": 7},
+                "entries_follow_each_other",
+            ),
+            (
+                {"kind": "release", "balance_change": 0, "held_change": -1, "balance_after": 1000},
+                "resolutions_fit_their_hold",
+            ),
+        ],
+    )
+    def test_an_entry_that_was_written_by_hand(
+        self, book: CreditLedger, entry: dict[str, Any], question: str
+    ) -> None:
+        hold = ledger.hold(book, 600, reference="h", about=ABOUT)
+        LedgerEntry.objects.create(
+            ledger=book,
+            reference="x",
+            held_after=0,
+            hold=hold if entry["kind"] == "release" else None,
+            **entry,
+        )
+        assert question in " ".join(invariants.violations())
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRaces:
+    """Threads with connections of their own; PostgreSQL lets them run at the same time."""
+
+    def at_once(self, *calls: Callable[[], Any]) -> list[Any]:
+        barrier = threading.Barrier(len(calls))
+        results: list[Any] = [None] * len(calls)
+
+        def run(index: int, call: Callable[[], Any]) -> None:
+            barrier.wait()
+            try:
+                results[index] = call()
+            except ledger.LedgerError as error:
+                results[index] = type(error)
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=run, args=item) for item in enumerate(calls)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+    def test_ten_want_what_is_enough_for_three(self, book: CreditLedger) -> None:
+        def want(n: int) -> Callable[[], Any]:
+            return lambda: ledger.hold(book, 300, reference=f"h{n}", about=ABOUT)
+
+        results = self.at_once(*[want(n) for n in range(10)])
+        assert sum(isinstance(r, LedgerEntry) for r in results) == 3
+        assert results.count(ledger.InsufficientCredits) == 7
+        assert stands(book) == (1000, 900)
+
+    def test_the_same_wish_eight_times(self, book: CreditLedger) -> None:
+        results = self.at_once(*[lambda: ledger.hold(book, 900, reference="h", about=ABOUT).pk] * 8)
+        assert len(set(results)) == 1
+        assert stands(book) == (1000, 900)
+
+    def test_capture_against_release(self, book: CreditLedger) -> None:
+        for round_ in range(5):
+            reference = f"h{round_}"
+            ledger.hold(book, 100, reference=reference, about=ABOUT)
+            results = self.at_once(
+                lambda r=reference: ledger.capture(r, 100, reference=f"{r}c", about=ABOUT),
+                lambda r=reference: ledger.release(r, reference=f"{r}r", about=ABOUT),
+            )
+            assert results.count(ledger.HoldResolved) == 1
+            stands(book)
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("grant"), st.integers(1, 500)),
+        st.tuples(st.just("hold"), st.integers(1, 500)),
+        st.tuples(st.just("capture"), st.integers(0, 20), st.integers(1, 500)),
+        st.tuples(st.just("release"), st.integers(0, 20)),
+        st.tuples(st.just("adjust"), st.integers(-300, 300).filter(bool)),
+        st.tuples(st.just("again"), st.integers(0, 40)),
+    ),
+    max_size=40,
+)
+
+
+@pytest.mark.django_db
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(operations=OPERATIONS)
+def test_any_sequence_keeps_the_books(alice: User, operations: list[tuple[Any, ...]]) -> None:
+    """Against a plain model of the rules, with repetitions mixed in."""
+    with transaction.atomic():
+        _play(alice, operations)
+        transaction.set_rollback(True)
+
+
+def _play(alice: User, operations: list[tuple[Any, ...]]) -> None:
+    book = ledger.ledger_of(alice)
+    balance, holds = 0, {}
+    calls: list[Callable[[], Any]] = []
+    for number, (kind, *numbers) in enumerate(operations):
+        reference, held = f"{kind}{number}", sum(holds.values())
+        target = f"hold{numbers[0]}"
+        if kind == "again":
+            if calls:
+                calls[numbers[0] % len(calls)]()
+        elif kind in ("capture", "release"):
+            if target not in holds or (kind == "capture" and numbers[1] > holds[target]):
+                continue
+            amount = numbers[1] if kind == "capture" else 0
+            if kind == "capture":
+                call = lambda t=target, a=amount, r=reference: ledger.capture(  # noqa: E731
+                    t, a, reference=r, about=ABOUT
+                )
+            else:
+                call = lambda t=target, r=reference: ledger.release(t, reference=r, about=ABOUT)  # noqa: E731
+            calls.append(call)
+            call()
+            balance -= amount
+            del holds[target]
+        else:
+            amount = numbers[0]
+            move = getattr(ledger, kind)
+            call = lambda m=move, a=amount, r=reference: m(book, a, reference=r, about=ABOUT)  # noqa: E731
+            taken = {"grant": -amount, "hold": amount, "adjust": -amount}[kind]
+            if taken > balance - held:
+                with pytest.raises(ledger.InsufficientCredits):
+                    call()
+                continue
+            calls.append(call)
+            call()
+            if kind == "hold":
+                holds[reference] = amount
+            else:
+                balance += amount
+        assert stands(book) == (balance, sum(holds.values()))
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(600, "6"), (650, "6.5"), (324, "3.24"), (0, "0"), (-5, "-0.05"), (100_000, "1000")],
+)
+def test_credits_in_words(amount: int, text: str) -> None:
+    assert credits_text(amount) == text
+    assert hundredths(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.005", "NaN", "1e400", "∞", "1 000"])
+def test_what_is_no_number_of_credits(text: str) -> None:
+    with pytest.raises(ValueError, match="number"):
+        hundredths(text)
+
+
+def test_dollars_in_words() -> None:
+    assert [dollars_text(m) for m in (30_000, 16_200, 0, 1_000_000)] == [
+        "0.03",
+        "0.0162",
+        "0.00",
+        "1.00",
+    ]
