@@ -4,7 +4,6 @@ from django.urls import path, register_converter
 
 from generation import api
 from generation.views import board, credits, flow, health, kie, orders, settings
-from projects.ids import IdConverter
 
 
 class SubjectConverter:
@@ -19,7 +18,6 @@ class SubjectConverter:
         return f"{value}s"
 
 
-register_converter(IdConverter, "id")
 register_converter(SubjectConverter, "subject")
 
 app_name = "generation"

@@ -1,7 +1,11 @@
 """Which address leads where. Pages that show orders are generation's, the rest projects'."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, register_converter
+
+from projects.ids import IdConverter
+
+register_converter(IdConverter, "id")  # before the includes, which use it
 
 urlpatterns = [
     path("", include("projects.urls")),

@@ -44,7 +44,7 @@ class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
     after = PlaceField(
         queryset=Scene.objects.none(),
         required=False,
-        label=_("place"),
+        label=_("Place"),
         empty_label=_("At the beginning"),
     )
 
@@ -73,7 +73,7 @@ class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
         self.fields["cast"].queryset = self.instance.project.characters.with_picture()  # type: ignore[attr-defined]
         if self.instance._state.adding:
             behind = after or self.others.last()
-            self.initial.setdefault("number", next_number(self.instance.project, after))
+            self.initial["number"] = next_number(self.instance.project, after)
         else:
             behind = predecessor(self.instance)
         self.initial["after"] = behind.pk if behind else None

@@ -84,7 +84,9 @@ def project_delete(request: Request, project_id: str) -> HttpResponse:
 @login_required
 def scene_new(request: Request, project_id: str) -> HttpResponse:
     project = access.project_for(request.user, project_id, Role.EDITOR)
-    after = project.scenes.filter(pk=request.GET.get("after", "")).first()
+    wanted = request.GET.get("after", "")
+    # Not by the database: PostgreSQL refuses a NUL in a text.
+    after = next((scene for scene in project.scenes.all() if scene.pk == wanted), None)
     form = SceneForm(request.POST or None, instance=Scene(project=project), after=after)
     if request.method == "POST" and _saved(form, project):
         messages.success(request, _("Scene %(number)s is on the board.") % vars(form.instance))
