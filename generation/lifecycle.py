@@ -58,7 +58,7 @@ def place(generation: Generation) -> Generation:
                     ledger.ledger_of(generation.payer),
                     generation.price,
                     reference=generation.hold_reference,
-                    about=_about(generation),
+                    about=about(generation),
                 )
             _note(generation, State.QUEUED, "Ordered")
             doorbell.ring("submit", generation.pk)
@@ -270,7 +270,7 @@ def done(generation: Generation, pictures: Mapping[int, Stored]) -> list[Take]:
                 generation.hold_reference,
                 generation.price,
                 reference=f"generation:{generation.pk}:capture",
-                about=_about(generation, real_cost=generation.cost),
+                about=about(generation, real_cost=generation.cost),
             )
     return takes
 
@@ -347,7 +347,7 @@ def ring_due(limit: int) -> None:
 # What an order's money is about
 
 
-def _about(generation: Generation, *, why: str = "", real_cost: int = 0) -> ledger.About:
+def about(generation: Generation, *, why: str = "", real_cost: int = 0) -> ledger.About:
     """The words of the user's document for a hold, a charge or a release."""
     model = generation.model
     resolution = f" ({generation.resolution})" if generation.resolution else ""
@@ -367,7 +367,7 @@ def _release(generation: Generation, why: Reason) -> None:
         ledger.release(
             generation.hold_reference,
             reference=f"generation:{generation.pk}:release",
-            about=_about(generation, why=why),
+            about=about(generation, why=why),
         )
 
 
