@@ -161,7 +161,7 @@ def _decode(data: bytes, kind: Kind) -> tuple[dict[str, Any], bytes]:
     """
     with tempfile.TemporaryFile() as answer:
         try:
-            ended = subprocess.run(  # noqa: S603 - our own interpreter and our own file
+            ended = subprocess.run(
                 [sys.executable, "-I", str(DECODER), kind.name],
                 input=data,
                 stdout=answer,

@@ -1,0 +1,453 @@
+"""projects/pictures.py: what is taken for a picture, and what cannot hurt us."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageCms, ImageDraw
+
+from projects import pictures
+from projects.pictures import BadPicture, DecoderDown, check
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+RED, BLUE = (200, 30, 30), (30, 30, 200)
+
+
+def drawing(width: int = 120, height: int = 80, mode: str = "RGB") -> Image.Image:
+    """Red with a blue top left corner, so that turning shows."""
+    image = Image.new("RGB", (width, height), RED)
+    ImageDraw.Draw(image).rectangle((0, 0, width // 2 - 1, height // 2 - 1), BLUE)
+    return image.convert(mode)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, pixels: bytes, *, bits: int = 1, extra: bytes = b"") -> bytes:
+    """A grey PNG by hand; `pixels` are the compressed rows."""
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    return PNG_START + chunk(b"IHDR", header) + extra + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def zeros(size: int) -> bytes:
+    """So many zero bytes, compressed without having them all at once."""
+    packer, megabyte = zlib.compressobj(), bytes(1_000_000)
+    parts = [packer.compress(megabyte) for _ in range(size // len(megabyte))]
+    parts += [packer.compress(bytes(size % len(megabyte))), packer.flush()]
+    return b"".join(parts)
+
+
+def thumbnail_of(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(check(data).thumbnail))
+    image.load()
+    return image
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(BadPicture) as caught:
+        check(data)
+    assert str(caught.value.reason)
+    return caught.value.code
+
+
+def near(pixel: Any, colour: tuple[int, ...]) -> bool:
+    return all(abs(a - b) < 25 for a, b in zip(pixel, colour, strict=True))
+
+
+# What is taken
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type", "extension"),
+    [("PNG", "image/png", "png"), ("JPEG", "image/jpeg", "jpg"), ("WEBP", "image/webp", "webp")],
+)
+def test_a_picture_is_kept_as_it_came(kind: str, content_type: str, extension: str) -> None:
+    data = encoded(drawing(), kind)
+    picture = check(data)
+    assert picture.data == data
+    assert (picture.content_type, picture.extension) == (content_type, extension)
+    assert (picture.width, picture.height) == (120, 80)
+    assert picture.sha256 == hashlib.sha256(data).hexdigest()
+    small = Image.open(io.BytesIO(picture.thumbnail))
+    assert (small.format, small.size) == ("WEBP", (120, 80))
+
+
+@pytest.mark.parametrize(
+    ("size", "small"), [((2400, 1200), (960, 480)), ((1000, 2000), (480, 960)), ((8, 6), (8, 6))]
+)
+def test_the_thumbnail_is_at_most_960_and_never_larger_than_the_picture(
+    size: tuple[int, int], small: tuple[int, int]
+) -> None:
+    assert thumbnail_of(encoded(drawing(*size), "PNG")).size == small
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_every_kind_of_png_has_a_true_thumbnail(mode: str) -> None:
+    if mode == "I;16":
+        image = Image.new(mode, (50, 40), 40_000)
+        colour: tuple[int, ...] = (156, 156, 156)
+    else:
+        image = Image.new("RGB", (50, 40), (255, 255, 255)).convert(mode)
+        colour = (255, 255, 255)
+    small = thumbnail_of(encoded(image, "PNG"))
+    assert near(small.convert("RGB").getpixel((20, 20)), colour)
+
+
+def test_a_cmyk_jpeg_has_a_thumbnail_of_the_same_colours() -> None:
+    small = thumbnail_of(encoded(drawing(mode="CMYK"), "JPEG", quality=95))
+    assert near(small.getpixel((100, 60)), RED)
+
+
+def test_transparency_stays_in_the_thumbnail() -> None:
+    image = drawing(mode="RGBA")
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    assert thumbnail_of(encoded(image, "PNG")).mode == "RGBA"
+    palette = Image.new("P", (1200, 900), 3)
+    palette.putpalette(bytes(range(30)))
+    small = thumbnail_of(encoded(palette, "PNG", transparency=3))
+    assert small.convert("RGBA").getpixel((10, 10))[3] == 0  # type: ignore[index]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photo_is_upright(orientation: int) -> None:
+    """The blue corner is top left for a person, whichever way the camera was held."""
+    turned_back = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    as_shot = drawing() if turned_back is None else drawing().transpose(turned_back)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "A camera with a name"
+    picture = check(encoded(as_shot, "JPEG", quality=95, exif=exif))
+    assert (picture.width, picture.height) == (120, 80)
+    small = Image.open(io.BytesIO(picture.thumbnail))
+    assert small.size == (120, 80)
+    assert near(small.getpixel((10, 10)), BLUE)
+    assert near(small.getpixel((110, 10)), RED)
+    assert near(small.getpixel((10, 70)), RED)
+
+
+def test_the_thumbnail_carries_no_metadata_but_the_picture_keeps_its_own() -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "A camera with a name"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = encoded(drawing(), "JPEG", exif=exif, icc_profile=profile, comment=b"a secret")
+    picture = check(data)
+    assert b"A camera with a name" in picture.data
+    assert not {b"EXIF", b"ICCP", b"XMP "} & {
+        picture.thumbnail[at : at + 4] for at in range(len(picture.thumbnail))
+    }
+    assert b"a secret" not in picture.thumbnail
+
+
+def test_a_colour_profile_is_turned_into_plain_colours() -> None:
+    """In this profile red and blue are exchanged; a thumbnail that ignores it would be blue."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = profile.find(b"rXYZ", 128), profile.find(b"bXYZ", 128)
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    data = encoded(Image.new("RGB", (40, 30), BLUE), "PNG", icc_profile=bytes(profile))
+    assert near(thumbnail_of(data).getpixel((20, 15)), RED)
+
+
+def test_a_senseless_colour_profile_does_no_harm() -> None:
+    data = encoded(drawing(), "PNG", icc_profile=b"senseless" * 30)
+    assert near(thumbnail_of(data).getpixel((110, 70)), RED)
+
+
+def test_senseless_exif_does_no_harm() -> None:
+    data = encoded(drawing(), "JPEG", exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff senseless")
+    assert check(data).width == 120
+
+
+def test_a_photo_with_a_second_picture_inside_is_its_first() -> None:
+    """Phones append pictures (MPO); what is kept is the one that browsers show."""
+    first, second = drawing(), drawing(60, 40)
+    data = encoded(first, "MPO", save_all=True, append_images=[second])
+    picture = check(data)
+    assert (picture.width, picture.height) == (120, 80)
+    assert len(picture.data) < len(data)
+    assert picture.data.endswith(b"\xff\xd9")
+    assert check(picture.data).sha256 == picture.sha256
+
+
+# What is not a picture
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x89PNG",
+        b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+        b"<!doctype html><title>502 Bad Gateway</title>",
+        b'{"code": 500, "msg": "error"}',
+        b"%PDF-1.7",
+        b"RIFF\x24\0\0\0WAVEfmt ",
+        encoded(drawing(), "GIF"),
+        encoded(drawing(), "BMP"),
+        encoded(drawing(), "TIFF"),
+        encoded(drawing(), "JPEG2000"),
+        encoded(drawing(), "AVIF"),
+        b"\n" + encoded(drawing(), "PNG"),
+    ],
+    ids=lambda data: repr(data[:12]),
+)
+def test_anything_else_is_not_a_picture(data: bytes) -> None:
+    assert refusal(data) == "not_a_picture"
+
+
+@pytest.mark.parametrize("start", [PNG_START, b"\xff\xd8\xff\xe0", b"RIFF\x20\0\0\0WEBPVP8 "])
+@pytest.mark.parametrize("rest", [b"", b"<script>alert(1)</script>" * 9, bytes(999), b"\xff" * 999])
+def test_a_start_alone_makes_no_picture(start: bytes, rest: bytes) -> None:
+    assert refusal(start + rest) == "broken"
+
+
+def test_an_animation_is_refused() -> None:
+    frames = [drawing(), drawing().transpose(Image.Transpose.ROTATE_180)]
+    for kind in ("WEBP", "PNG"):
+        data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        assert refusal(data) == "animated"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_cut_short_anywhere_is_broken(kind: str) -> None:
+    data = encoded(Image.effect_noise((90, 70), 80), kind)
+    for length in (20, len(data) // 3, len(data) // 2, len(data) - 5, len(data) - 1):
+        assert refusal(data[:length]) == "broken"
+
+
+def test_a_png_with_a_changed_byte_is_broken() -> None:
+    data = encoded(Image.effect_noise((90, 70), 80), "PNG")
+    middle = len(data) // 2
+    assert refusal(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]) == "broken"
+
+
+def test_a_png_without_its_pixels_is_broken() -> None:
+    assert refusal(png(50, 50, zlib.compress(bytes(20)))) == "broken"
+    assert refusal(png(50, 50, b"")) == "broken"
+    assert refusal(png(0, 50, zeros(50))) == "broken"
+
+
+# What is two things at once
+
+
+HTML = b"<html><script>alert(document.cookie)</script></html>"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("tail", [HTML, b"PK\x03\x04" + bytes(3000), b"\xff\xd9" + HTML, bytes(9)])
+def test_what_stands_behind_a_picture_is_cut_off(kind: str, tail: bytes) -> None:
+    data = encoded(drawing(), kind)
+    picture = check(data + tail)
+    assert picture.data == data
+    assert picture == check(data)
+
+
+def test_an_end_mark_inside_a_segment_is_not_the_end() -> None:
+    """An EXIF thumbnail is a whole JPEG inside a segment."""
+    exif = Image.Exif()
+    exif[0x010F] = "inner"
+    data = encoded(
+        drawing(), "JPEG", exif=exif, comment=b"\xff\xd8 inner \xff\xd9", progressive=True
+    )
+    assert check(data).data == data
+
+
+# Bombs
+
+
+def test_too_many_bytes() -> None:
+    assert refusal(encoded(drawing(), "PNG") + bytes(pictures.MAX_BYTES)) == "too_many_bytes"
+
+
+def test_a_bomb_of_pixels() -> None:
+    side = 30_000
+    data = png(side, side, zeros(side * (side // 8 + 1)))
+    assert len(data) < 200_000
+    assert refusal(data) == "too_many_pixels"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "fine"),
+    [(16_384, 3_000, True), (16_385, 10, False), (7_100, 7_100, False), (7_071, 7_071, True)],
+)
+def test_the_limits_of_pixels(width: int, height: int, fine: bool) -> None:
+    data = png(width, height, zeros(height * ((width + 7) // 8 + 1)))
+    if fine:
+        assert (check(data).width, check(data).height) == (width, height)
+    else:
+        assert refusal(data) == "too_many_pixels"
+
+
+def test_a_webp_of_40_bytes_that_is_huge() -> None:
+    """The decoder of WebP takes memory for the canvas before it can be asked for the size."""
+    data = encoded(Image.new("RGB", (9_000, 9_000)), "WEBP", lossless=True, method=0, quality=0)
+    assert len(data) < 100
+    assert refusal(data) == "too_many_pixels"
+
+
+def test_a_webp_that_only_says_it_is_huge() -> None:
+    data = bytearray(encoded(drawing(mode="RGBA"), "WEBP", exif=b"Exif\0\0MM\0\x2a\0\0\0\x08\0\0"))
+    assert data[12:16] == b"VP8X"
+    data[24:30] = b"\xfe\x3f\x00\xfe\x3f\x00"  # 16,383 by 16,383
+    assert refusal(bytes(data)) == "too_many_pixels"
+
+
+def test_more_pixels_than_announced() -> None:
+    """50 by 50 pixels, and then half a gigabyte that nobody needs to see."""
+    picture = check(png(50, 50, zeros(500_000_000)))
+    assert (picture.width, picture.height) == (50, 50)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        chunk(b"zTXt", b"Comment\0\0" + zeros(500_000_000)),
+        chunk(b"iCCP", b"Profile\0\0" + zeros(500_000_000)),
+        chunk(b"iTXt", b"Comment\0\1\0\0\0" + zeros(500_000_000)),
+        chunk(b"tEXt", b"a\0b") * 200_000,
+    ],
+    ids=["zTXt", "iCCP", "iTXt", "many"],
+)
+def test_a_bomb_of_text(bomb: bytes) -> None:
+    data = png(50, 50, zeros(400), extra=bomb)
+    try:
+        assert check(data).width == 50
+    except BadPicture as error:
+        assert error.code == "broken"
+
+
+def test_a_jpeg_of_nothing_but_marker_bytes_is_read_once() -> None:
+    assert refusal(b"\xff\xd8" + b"\xff" * 30_000_000) == "broken"
+
+
+# The child process
+
+
+def decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -> None:
+    """Another program in the decoder's place."""
+    path = tmp_path / "decoder.py"
+    path.write_text(program)
+    monkeypatch.setattr(pictures, "DECODER", path)
+
+
+def real_decoder_but(old: str, new: str) -> str:
+    program = pictures.DECODER.read_text()
+    assert old in program
+    return program.replace(old, new)
+
+
+def test_a_picture_that_takes_too_long_to_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The real decoder with a tenth of its time, and a JPEG whose last scan comes 9,000 times."""
+    data = encoded(Image.new("RGB", (3000, 3000), RED), "JPEG", progressive=True)
+    last_scan = data.rindex(b"\xff\xda")
+    slow = data[:-2] + data[last_scan:-2] * 9_000 + data[-2:]
+    assert len(slow) < 1_000_000
+    decoder(monkeypatch, tmp_path, real_decoder_but("CPU_SECONDS = 10", "CPU_SECONDS = 1"))
+    assert refusal(slow) == "too_costly"
+    assert check(data).width == 3000
+
+
+def test_a_picture_that_wants_too_much_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = real_decoder_but("MEMORY_BYTES = 1_600_000_000", "MEMORY_BYTES = 80_000_000")
+    decoder(monkeypatch, tmp_path, program)
+    assert refusal(png(7_000, 7_000, zeros(7_000 * 7_001), bits=8)) == "too_many_pixels"
+    assert check(encoded(drawing(), "PNG")).width == 120
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE"])
+def test_a_picture_that_crashes_the_decoder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    decoder(monkeypatch, tmp_path, f"import os, signal; os.kill(os.getpid(), signal.{name})")
+    assert refusal(encoded(drawing(), "PNG")) == "broken"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+        "import a_module_that_is_missing",
+        "import time; time.sleep(60)",
+    ],
+)
+def test_a_decoder_that_fails_by_itself_is_not_the_pictures_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
+) -> None:
+    monkeypatch.setattr(pictures, "WALL_SECONDS", 1)
+    decoder(monkeypatch, tmp_path, program)
+    with pytest.raises(DecoderDown):
+        check(encoded(drawing(), "PNG"))
+
+
+def test_a_machine_that_cannot_start_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(DecoderDown):
+        check(encoded(drawing(), "PNG"))
+
+
+def test_the_decoder_cannot_fill_our_memory_and_knows_no_secrets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A taken-over decoder answers for ever, or with the keys that its parent has."""
+    flood = real_decoder_but(
+        "if __name__",
+        "limit_this_process()\nwhile True: os.write(1, bytes(1_000_000))\nif __name__",
+    ).replace("import io\n", "import io\nimport os\n")
+    decoder(monkeypatch, tmp_path, flood)
+    with pytest.raises(DecoderDown):
+        check(encoded(drawing(), "PNG"))
+    monkeypatch.setenv("KIE_API_KEY", "a secret")
+    decoder(
+        monkeypatch,
+        tmp_path,
+        "import json, os; print(json.dumps("
+        "{'width': len([k for k in os.environ if k != 'LC_CTYPE']), 'height': 0, 'end': 0}))",
+    )
+    assert check(encoded(drawing(), "PNG")).width == 0
+
+
+def test_the_decoder_needs_nothing_of_ours() -> None:
+    """It starts fast because it imports neither Django nor us."""
+    program = (
+        f"import runpy, sys; runpy.run_path({str(pictures.DECODER)!r});"
+        "print([m for m in sys.modules if m.split('.')[0] in ('django', 'projects', 'boto3')])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, env={}
+    )
+    assert ended.stdout.strip() == "[]"
+
+
+def test_no_process_is_left_behind() -> None:
+    check(encoded(drawing(), "PNG"))
+    refusal(PNG_START)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
