@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -30,7 +31,6 @@ class Processes:
     def __init__(self) -> None:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.ended: SimpleQueue[str] = SimpleQueue()
-        self._relays: list[threading.Thread] = []
 
     def start(self, name: str, command: Sequence[str | Path], cwd: Path | None = None) -> None:
         child = subprocess.Popen(
@@ -42,37 +42,27 @@ class Processes:
             start_new_session=True,
         )
         self.children[name] = child
-        relay = threading.Thread(target=self._relay, args=(name, child), daemon=True)
-        self._relays.append(relay)
-        relay.start()
+        threading.Thread(target=self._relay, args=(name, child), daemon=True).start()
 
     def _relay(self, name: str, child: subprocess.Popen[bytes]) -> None:
         assert child.stdout is not None
-        try:
-            for line in child.stdout:
-                # One write per line: the lines of two processes must not run into each other.
-                sys.stdout.write(f"{name:8} | {line.decode(errors='replace').rstrip()}\n")
-                sys.stdout.flush()
-            child.wait()
-        finally:
-            self.ended.put(name)
+        for line in child.stdout:
+            say(f"{name:8} | {line.decode(errors='replace').rstrip()}")
+        child.wait()
+        self.ended.put(name)
 
     def stop(self, names: Collection[str] | None = None) -> None:
         """Ends these processes, or all: asks, waits `GRACE` seconds altogether, then kills."""
-        children = [
-            child for name, child in self.children.items() if names is None or name in names
-        ]
+        children = [c for name, c in self.children.items() if names is None or name in names]
         for child in children:
             send(child, signal.SIGTERM)
-        deadline = threading.Timer(
-            GRACE, lambda: [send(child, signal.SIGKILL) for child in children]
-        )
-        deadline.start()
+        deadline = time.monotonic() + GRACE
         for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(max(0, deadline - time.monotonic()))
+            # Also after it has ended: what its group left behind.
+            send(child, signal.SIGKILL)
             child.wait()
-        deadline.cancel()
-        for child in children:
-            send(child, signal.SIGKILL)  # what its group left behind
 
 
 def say(text: str) -> None:

@@ -40,7 +40,7 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main() -> int:
     options = arguments()
-    environ.Env.read_env(BASE_DIR / ".env")
+    environ.Env.read_env(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
     var = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var").resolve()
     var.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ |= {
@@ -118,12 +118,12 @@ def run(processes: Processes, var: Path, options: argparse.Namespace) -> int:
         chosen = choose(processes, var)
         keep(var / "run.env", chosen)
         os.environ |= chosen
-        demo = prepare()
+        people = prepare()
         if "KIE_SANDBOX_URL" in chosen:
             processes.start("sandbox", sandbox(var, options), BASE_DIR)
         for name, line in parse_procfile((BASE_DIR / "Procfile").read_text()).processes.items():
             processes.start(name, ["sh", "-c", f"exec {line}"], BASE_DIR)
-        threading.Thread(target=announce, args=(options, demo), daemon=True).start()
+        threading.Thread(target=announce, args=(options, people), daemon=True).start()
         say(f"{processes.ended.get()} has ended, so everything does.")
         return 1
     finally:
@@ -174,16 +174,7 @@ def start_valkey(processes: Processes, folder: Path) -> str:
     path = folder / "socket"
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         path = Path(tempfile.mkdtemp(prefix="imagegen-")) / "socket"
-    flags = [
-        "--port",
-        "0",
-        "--appendonly",
-        "yes",
-        "--unixsocketperm",
-        "700",
-        "--logfile",
-        "log",
-    ]
+    flags = ["--port", "0", "--appendonly", "yes", "--unixsocketperm", "700", "--logfile", "log"]
     processes.start("valkey", [get_binary_path(), *flags, "--dir", folder, "--unixsocket", path])
     url = f"unix://{quote(str(path))}"
     wait_for_valkey(url, folder / "log")
@@ -204,7 +195,7 @@ def wait_for_valkey(url: str, log: Path, seconds: float = 30) -> None:
 
 
 def prepare() -> str:
-    """Brings database, catalogue, static files and demo up to date; returns the demo's words."""
+    """Brings database, catalogue, static files and demo up to date; returns who may log in."""
     import django
     from django.core.management import call_command
     from django.db import connections
@@ -215,7 +206,11 @@ def prepare() -> str:
     call_command("load_kie_models", stdout=io.StringIO())
     call_command("collectstatic", verbosity=0, interactive=False)
     words = io.StringIO()
-    call_command("demo", stdout=words, no_color=True)
+    if os.environ.get("KIE_API_KEY"):
+        words.write("A KIE key is set and orders cost money, so there is no demo user. Make one:\n")
+        words.write(".venv/bin/python manage.py createsuperuser")
+    else:
+        call_command("demo", stdout=words, no_color=True)
     connections.close_all()
     return words.getvalue()
 
@@ -227,11 +222,11 @@ def sandbox(var: Path, options: argparse.Namespace) -> list[str | Path]:
     return [*command, *options.sandbox_options.split()]
 
 
-def announce(options: argparse.Namespace, demo: str) -> None:
+def announce(options: argparse.Namespace, people: str) -> None:
     """Waits for the site, then says where it is and who may log in."""
     while not answers(address(options)):
         time.sleep(0.2)
-    lines = [f"imagegen is at http://{address(options)}/", "", *demo.splitlines(), ""]
+    lines = [f"imagegen is at http://{address(options)}/", "", *people.splitlines(), ""]
     frame = "=" * 78
     say("\n".join([frame, *lines, "Ctrl-C ends everything.", frame]))
 

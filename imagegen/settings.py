@@ -1,4 +1,5 @@
-"""Every setting of the site, read downward. Values come from the environment or from `.env`.
+"""Every setting of the site, read downward. Values come from the environment or from `.env`
+(or from the file that ENV_FILE names).
 
 A wrong value stops the program here, with its name. What can only be judged as a whole
 (a key without a public address, the sandbox in production) is a system check in
@@ -16,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env")
+environ.Env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 # What `make run` chose for its processes: a key, the queue's socket, the sandbox's port. Read here,
 # so that manage.py in another terminal meets the same ones. What is set already, stays.

@@ -1,0 +1,173 @@
+"""What every test stands on: settings of its own, a private Valkey, the cast, the running site."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from imagegen.processes import Processes
+from imagegen.run import start_valkey
+from tests import servers
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from pytest_django.fixtures import SettingsWrapper
+    from redis import Redis
+
+    from projects.models import Project
+
+FOLDER = Path(tempfile.mkdtemp(prefix="imagegen-tests-"))
+PROCESSES = Processes()
+
+
+def pytest_configure() -> None:
+    """The environment first, then the settings that read it, then what tests want otherwise."""
+    database = os.environ.get("DATABASE_URL", f"sqlite:///{FOLDER}/site.sqlite3")
+    environment = servers.clean_environment()
+    os.environ.clear()
+    os.environ |= environment | {
+        "SECRET_KEY": "only-for-tests",
+        "VAR_DIR": str(FOLDER),
+        "DATABASE_URL": database,
+        "REDIS_URL": start_valkey(PROCESSES, FOLDER / "valkey"),
+        "DJANGO_SETTINGS_MODULE": "imagegen.settings",
+    }
+    from django.conf import settings
+
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.STORAGES["staticfiles"]["BACKEND"] = (
+        "django.contrib.staticfiles.storage.StaticFilesStorage"
+    )
+    if database.startswith("sqlite"):
+        # A file, as the site has: one in memory locks differently under threads.
+        settings.DATABASES["default"]["TEST"] = {"NAME": str(FOLDER / "test.sqlite3")}
+
+
+def pytest_unconfigure() -> None:
+    PROCESSES.stop()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def emptied_after_each_test() -> None:
+    from tests import append_only
+
+    append_only.install()
+
+
+@pytest.fixture(autouse=True)
+def pictures_in_a_folder_of_this_test(settings: SettingsWrapper, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path / "media"
+
+
+@pytest.fixture(autouse=True)
+def valkey() -> Redis:
+    """The queue, empty."""
+    import django_rq
+
+    queue = django_rq.get_connection("tick")
+    queue.flushall()
+    return queue
+
+
+# The cast
+
+
+@pytest.fixture
+def alice(django_user_model: type[User]) -> User:
+    """Owns the project."""
+    return django_user_model.objects.create_user("alice", "alice@example.com", "alice")
+
+
+@pytest.fixture
+def bob(django_user_model: type[User]) -> User:
+    """May edit the project."""
+    return django_user_model.objects.create_user("bob", "bob@example.com", "bob")
+
+
+@pytest.fixture
+def charlie(django_user_model: type[User]) -> User:
+    """Must be kept out."""
+    return django_user_model.objects.create_user("charlie", "charlie@example.com", "charlie")
+
+
+@pytest.fixture
+def staff(django_user_model: type[User]) -> User:
+    return django_user_model.objects.create_superuser("staff", "staff@example.com", "staff")
+
+
+@pytest.fixture
+def project(alice: User, bob: User) -> Project:
+    from projects.models import Member, Project, Role
+
+    project = Project.objects.create(owner=alice, name="hladanie v psuti_nova")
+    Member.objects.create(project=project, user=bob, role=Role.EDITOR)
+    return project
+
+
+@pytest.fixture
+def catalogue(db: None) -> None:
+    """The models that come with the program."""
+    from django.core.management import call_command
+
+    call_command("load_kie_models", stdout=io.StringIO())
+
+
+# The running site and a browser before it. They know nothing of the test's own database.
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Site]:
+    """The whole site with its workers, started once; the sandbox is quick, the demo is there."""
+    folder = tmp_path_factory.mktemp("site")
+    environment = servers.clean_environment() | {"SECRET_KEY": "only-for-tests"}
+    options = ("--sandbox-options", "--seconds 1")
+    server = os.environ["DATABASE_URL"]
+    if server.startswith("sqlite"):
+        with servers.running_site(folder, environment, *options) as site:
+            yield site
+    else:
+        with (
+            servers.fresh_database(server, f"site_{os.getpid()}") as database,
+            servers.running_site(
+                folder, environment | {"DATABASE_URL": database}, *options
+            ) as site,
+        ):
+            yield site
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    # Playwright runs an event loop in this thread, which Django takes for asynchronous code.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, site: servers.Site) -> Iterator[Page]:
+    """A browser of its own for this test, at the running site; what breaks there breaks here."""
+    context = browser.new_context(base_url=site.url, viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    errors: list[Any] = []
+    page.on("pageerror", errors.append)
+    page.on(
+        "console", lambda message: errors.append(message.text) if message.type == "error" else None
+    )
+    yield page
+    context.close()
+    assert errors == []
