@@ -33,7 +33,7 @@ class CastPicker(forms.CheckboxSelectMultiple):
     template_name = "projects/cast_picker.html"
 
 
-class PlaceField(forms.ModelChoiceField):
+class PlaceField(forms.ModelChoiceField):  # type: ignore[type-arg]
     def label_from_instance(self, obj: Any) -> str:
         return str(_("After %(scene)s") % {"scene": obj})
 
@@ -114,7 +114,9 @@ class CharacterForm(forms.ModelForm):  # type: ignore[type-arg]
             "description": forms.Textarea(attrs={"rows": 6}),
         }
         help_texts = {
-            "description": _("What must look the same everywhere: face, age, build, hair, clothes."),
+            "description": _(
+                "What must look the same everywhere: face, age, build, hair, clothes."
+            ),
         }
 
 

@@ -1,4 +1,4 @@
-"""What the list of projects shows of each: counts, when it was last worked on, its newest pictures."""
+"""What the list of projects shows of each: counts, its last change, its newest pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CANDIDATES = 12
 
 
 def with_counts(projects: QuerySet[Project]) -> QuerySet[Project]:
-    """Adds `scene_count`, `pictured_count` (scenes with a take) and `active_at`; that last one first."""
+    """Adds `scene_count`, `pictured_count` (scenes with a take), `active_at`; newest first."""
     scenes = Scene.objects.filter(project=OuterRef("pk")).order_by().values("project")
     takes = Take.objects.filter(project=OuterRef("pk")).order_by("-created_at").values("created_at")
     return projects.annotate(

@@ -1,4 +1,4 @@
-"""Numbers on the slate and the order of scenes: which number comes next, which scene follows which."""
+"""Numbers on the slate and the order of scenes: what comes next, which follows which."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def place(scene: Scene, after: Scene | None) -> None:
     others = Scene.objects.filter(project=scene.project_id).exclude(pk=scene.pk)
     before = None if after is None else others.filter(pk=after.pk).first()
     # By two, so that a scene which shares the position of `after` stays behind the new one.
-    (others if before is None else others.filter(_behind(before))).update(position=F("position") + 2)
+    (others if before is None else others.filter(_behind(before))).update(
+        position=F("position") + 2
+    )
     scene.position = 1 if before is None else before.position + 1
     scene.save()
 

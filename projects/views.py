@@ -1,4 +1,4 @@
-"""My projects, their scenes and characters, the choice of a take, and a person's own tokens and theme."""
+"""My projects, their scenes and characters, the choice of a take; a person's tokens and theme."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from django_htmx.middleware import HtmxDetails
 
     class Request(HttpRequest):
-        user: User  # type: ignore[assignment]
+        user: User
         htmx: HtmxDetails
 
 else:
@@ -142,9 +142,7 @@ def character_edit(request: Request, character_id: str) -> HttpResponse:
 def character_delete(request: Request, character_id: str) -> HttpResponse:
     character = access.character_for(request.user, character_id, Role.EDITOR)
     question = _("Delete %(character)s?") % {"character": character}
-    return _delete(
-        request, character, character.project, question, then=_board(character.project)
-    )
+    return _delete(request, character, character.project, question, then=_board(character.project))
 
 
 # Takes
@@ -242,9 +240,7 @@ def _changed(
 ) -> HttpResponse:
     """The scene or character has changed: its card fetches itself, or the page is loaded again."""
     if request.htmx:
-        return HttpResponse(
-            status=HTTPStatus.NO_CONTENT, headers={"HX-Trigger": "scene-changed"}
-        )
+        return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"HX-Trigger": "scene-changed"})
     board = _board(project)
     return HttpResponseRedirect(_next(request, _page(subject) if subject else board))
 
@@ -266,7 +262,13 @@ def _delete(
     return render(
         request,
         "projects/delete.html",
-        {"thing": thing, "project": project, "question": question, "blocked": blocked, "back": then},
+        {
+            "thing": thing,
+            "project": project,
+            "question": question,
+            "blocked": blocked,
+            "back": then,
+        },
         status=HTTPStatus.CONFLICT if blocked and request.method == "POST" else HTTPStatus.OK,
     )
 

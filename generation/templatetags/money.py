@@ -1,4 +1,4 @@
-"""Amounts in words: hundredths of a credit, and micro-dollars of real cost. Integers only, never floats."""
+"""Amounts in words: hundredths of a credit, and micro-dollars of real cost. No floats."""
 
 from django import template
 from django.utils.formats import get_format, number_format
