@@ -88,8 +88,12 @@ class Terms:
     owner_id: str = "none"
 
 
-def prepare(wish: Wish) -> Order:
-    """Checks a wish against the project's settings and the catalogue. Raises OrderRefused."""
+def prepare(wish: Wish, model: KieModel | None = None) -> Order:
+    """Checks a wish against the project's settings and the catalogue. Raises OrderRefused.
+
+    `model` is the project's own from `model_named`, where many wishes of one project are checked
+    at once: it is then read only once.
+    """
     own = defaults.settings_of(wish.project)
     provider = wish.provider or own.provider.value
     if provider != "kie":
@@ -98,7 +102,7 @@ def prepare(wish: Wish) -> Order:
             _("The provider “%(name)s” is not available here.") % {"name": provider[:40]},
             field="provider",
         )
-    model = _model(wish.model or own.model.value)
+    model = model or model_named(wish.model or own.model.value)
     if wish.reference_images:
         raise OrderRefused(
             "references",
@@ -106,7 +110,9 @@ def prepare(wish: Wish) -> Order:
             field="referenceImages",
         )
     ratio = _ratio(model, wish.aspect_ratio, own.ratio_for(wish.subject))
-    resolution = _resolution(model, wish.resolution or own.scene_resolution.value)
+    # The project's resolution goes with the project's model, not with another one.
+    usual = own.scene_resolution.value if wish.model in ("", own.model.value) else ""
+    resolution = _resolution(model, wish.resolution or usual)
     if [ratio, resolution] in model.impossible:
         raise OrderRefused(
             "combination",
@@ -158,23 +164,7 @@ def place(order: Order, terms: Terms) -> Generation:
             status=409,
         )
     wish = order.wish
-    generation = Generation(
-        project=wish.project,
-        scene=wish.subject if isinstance(wish.subject, Scene) else None,
-        character=wish.subject if isinstance(wish.subject, Character) else None,
-        ordered_by=terms.user,
-        payer=terms.payer,
-        order_key=terms.key,
-        provider=order.provider,
-        model=order.model,
-        prompt=order.prompt,
-        aspect_ratio=order.aspect_ratio,
-        resolution=order.resolution,
-        request=order.request,
-        price=order.quote.credits if terms.payer else 0,
-        kie_credits=order.quote.kie_credits,
-        cost=order.quote.cost,
-    )
+    generation = drawn_up(order, terms)
     log_wish(
         order.provider,
         order.model.model_id,
@@ -191,6 +181,28 @@ def place(order: Order, terms: Terms) -> Generation:
             % {"price": credits_text(error.needed), "left": credits_text(error.available)},
             status=402,
         ) from error
+
+
+def drawn_up(order: Order, terms: Terms) -> Generation:
+    """The order's row as `place` writes it; not saved."""
+    wish = order.wish
+    return Generation(
+        project=wish.project,
+        scene=wish.subject if isinstance(wish.subject, Scene) else None,
+        character=wish.subject if isinstance(wish.subject, Character) else None,
+        ordered_by=terms.user,
+        payer=terms.payer,
+        order_key=terms.key,
+        provider=order.provider,
+        model=order.model,
+        prompt=order.prompt,
+        aspect_ratio=order.aspect_ratio,
+        resolution=order.resolution,
+        request=order.request,
+        price=order.quote.credits if terms.payer else 0,
+        kie_credits=order.quote.kie_credits,
+        cost=order.quote.cost,
+    )
 
 
 def log_wish(
@@ -223,7 +235,8 @@ def _same(generation: Generation, order: Order) -> Generation:
     return generation
 
 
-def _model(model_id: str) -> KieModel:
+def model_named(model_id: str) -> KieModel:
+    """A model that can be ordered, with its prices. Raises OrderRefused."""
     model = KieModel.objects.prefetch_related("prices").named(model_id)
     if model is None:
         raise OrderRefused(
