@@ -189,7 +189,7 @@ class TestWhatTheDatabaseRefuses:
             transaction.atomic(),
             connection.cursor() as cursor,
         ):
-            cursor.execute("TRUNCATE credits_ledgerentry")
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; TRUNCATE credits_ledgerentry")
 
     @pytest.mark.parametrize(
         "changes",
