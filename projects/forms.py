@@ -120,6 +120,14 @@ class CharacterForm(forms.ModelForm):  # type: ignore[type-arg]
         }
 
 
+class UploadForm(forms.Form):
+    picture = forms.FileField(
+        label=_("Picture"),
+        help_text=_("PNG, JPEG or WebP, up to 40 MB. The earlier takes are kept."),
+        widget=forms.FileInput(attrs={"accept": "image/png,image/jpeg,image/webp"}),
+    )
+
+
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = ApiToken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
-from django.forms import ModelForm
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.forms import BaseForm, ModelForm
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -19,10 +20,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from projects import access
-from projects.forms import CharacterForm, ProjectForm, SceneForm, TokenForm
+from projects import access, uploads
+from projects.forms import CharacterForm, ProjectForm, SceneForm, TokenForm, UploadForm
 from projects.models import ApiToken, Character, Project, Role, Scene
 from projects.overview import newest_pictures, with_counts
+from projects.pictures import BadPicture, DecoderDown, StorageDown
 from projects.slate import touch
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 else:
     Request = HttpRequest
+
+log = logging.getLogger(__name__)
 
 PROJECTS_ON_A_PAGE = 24
 A_YEAR = 365 * 24 * 3600
@@ -63,7 +67,7 @@ def project_list(request: Request) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @login_required
 def project_new(request: Request) -> HttpResponse:
-    form = ProjectForm(request.POST or None, instance=Project(owner=request.user))
+    form = ProjectForm(_sent(request), instance=Project(owner=request.user))
     if request.method == "POST" and form.is_valid():
         return redirect("generation:board", form.save().pk)
     return _form_page(request, "projects/project_form.html", form)
@@ -87,7 +91,7 @@ def scene_new(request: Request, project_id: str) -> HttpResponse:
     wanted = request.GET.get("after", "")
     # Not by the database: PostgreSQL refuses a NUL in a text.
     after = next((scene for scene in project.scenes.all() if scene.pk == wanted), None)
-    form = SceneForm(request.POST or None, instance=Scene(project=project), after=after)
+    form = SceneForm(_sent(request), instance=Scene(project=project), after=after)
     if request.method == "POST" and _saved(form, project):
         messages.success(request, _("Scene %(number)s is on the board.") % vars(form.instance))
         if "another" in request.POST:
@@ -100,7 +104,7 @@ def scene_new(request: Request, project_id: str) -> HttpResponse:
 @login_required
 def scene_edit(request: Request, scene_id: str) -> HttpResponse:
     scene = access.scene_for(request.user, scene_id, Role.EDITOR)
-    form = SceneForm(request.POST or None, instance=scene)
+    form = SceneForm(_sent(request), instance=scene)
     if request.method == "POST" and _saved(form, scene.project):
         return _changed(request, scene.project, scene)
     return _form_page(request, "projects/scene_form.html", form, project=scene.project)
@@ -121,7 +125,7 @@ def scene_delete(request: Request, scene_id: str) -> HttpResponse:
 @login_required
 def character_new(request: Request, project_id: str) -> HttpResponse:
     project = access.project_for(request.user, project_id, Role.EDITOR)
-    form = CharacterForm(request.POST or None, instance=Character(project=project))
+    form = CharacterForm(_sent(request), instance=Character(project=project))
     if request.method == "POST" and _saved(form, project):
         return _changed(request, project)
     return _form_page(request, "projects/character_form.html", form, project=project)
@@ -131,7 +135,7 @@ def character_new(request: Request, project_id: str) -> HttpResponse:
 @login_required
 def character_edit(request: Request, character_id: str) -> HttpResponse:
     character = access.character_for(request.user, character_id, Role.EDITOR)
-    form = CharacterForm(request.POST or None, instance=character)
+    form = CharacterForm(_sent(request), instance=character)
     if request.method == "POST" and _saved(form, character.project):
         return _changed(request, character.project, character)
     return _form_page(request, "projects/character_form.html", form, project=character.project)
@@ -166,6 +170,18 @@ def take_choose(request: Request, take_id: str) -> HttpResponse:
     return _changed(request, take.project, subject)
 
 
+@require_http_methods(["GET", "POST"])
+@login_required
+def scene_upload(request: Request, scene_id: str) -> HttpResponse:
+    return _upload(request, access.scene_for(request.user, scene_id, Role.EDITOR))
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def character_upload(request: Request, character_id: str) -> HttpResponse:
+    return _upload(request, access.character_for(request.user, character_id, Role.EDITOR))
+
+
 # The person's own
 
 
@@ -174,7 +190,7 @@ def take_choose(request: Request, take_id: str) -> HttpResponse:
 @never_cache
 def tokens(request: Request) -> HttpResponse:
     """The API tokens; a new one is shown in the answer to the form, and nowhere else ever."""
-    form = TokenForm(request.POST or None)
+    form = TokenForm(_sent(request))
     secret = None
     if request.method == "POST" and form.is_valid():
         secret = access.issue_token(request.user, form.cleaned_data["name"])
@@ -211,9 +227,12 @@ def theme(request: Request) -> HttpResponse:
 # What these views share
 
 
-def _form_page(
-    request: Request, template: str, form: ModelForm[Any], **context: object
-) -> HttpResponse:
+def _sent(request: Request) -> QueryDict | None:
+    """What a form sent, even if it is nothing at all; None for somebody who only looks."""
+    return request.POST if request.method == "POST" else None
+
+
+def _form_page(request: Request, template: str, form: BaseForm, **context: object) -> HttpResponse:
     """The page with its form; for htmx the form alone. 422 when the form has errors."""
     if request.htmx and not request.htmx.boosted:
         template = f"{template}#form"
@@ -243,6 +262,24 @@ def _changed(
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"HX-Trigger": "scene-changed"})
     board = _board(project)
     return HttpResponseRedirect(_next(request, _page(subject) if subject else board))
+
+
+def _upload(request: Request, subject: Scene | Character) -> HttpResponse:
+    form = UploadForm(_sent(request), request.FILES or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            uploads.keep(form.cleaned_data["picture"], subject, request.user)
+        except BadPicture as error:
+            form.add_error("picture", str(error.reason))
+        except (DecoderDown, StorageDown):
+            log.exception("An upload for %s could not be kept", subject.pk)
+            form.add_error("picture", _("The picture could not be stored just now. Try again."))
+        else:
+            touch(subject.project)
+            messages.success(request, _("The picture is in and shown. The earlier takes are kept."))
+            return _changed(request, subject.project, subject)
+    about = {"subject": subject, "project": subject.project, "back": _page(subject)}
+    return _form_page(request, "projects/upload.html", form, **about)
 
 
 def _delete(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 from http import HTTPStatus
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
+from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from PIL import Image
 
 from generation.models import Generation, KieModel
 from projects.models import Character, Member, Project, Role, Scene, Take
@@ -68,6 +74,8 @@ def addresses(
         "character_new": ("get", reverse("projects:character_new", args=[project.pk])),
         "character_edit": ("get", reverse("projects:character_edit", args=[character.pk])),
         "character_delete": ("get", reverse("projects:character_delete", args=[character.pk])),
+        "scene_upload": ("get", reverse("projects:scene_upload", args=[scene.pk])),
+        "character_upload": ("get", reverse("projects:character_upload", args=[character.pk])),
         "take_choose": ("post", reverse("projects:take_choose", args=[take.pk])),
     }
 
@@ -80,6 +88,8 @@ EVERY = [
     "character_new",
     "character_edit",
     "character_delete",
+    "scene_upload",
+    "character_upload",
     "take_choose",
 ]
 
@@ -233,8 +243,9 @@ class TestNewProject:
 
 
 class TestSceneForm:
-    def new(self, client: Client, project: Project, **fields: object) -> object:
-        return client.post(reverse("projects:scene_new", args=[project.pk]), fields)
+    def new(self, client: Client, project: Project, **fields: object) -> HttpResponse:
+        address = reverse("projects:scene_new", args=[project.pk])
+        return cast(HttpResponse, client.post(address, fields))
 
     def numbers(self, project: Project) -> list[str]:
         return list(project.scenes.values_list("number", flat=True))
@@ -477,6 +488,72 @@ class TestDeleting:
         answer = client.post(reverse("projects:delete", args=[project.pk]))
         assert answer.status_code == HTTPStatus.CONFLICT
         assert Scene.objects.filter(pk=scene.pk).exists(), "nothing of it went"
+
+
+def png(width: int = 64, height: int = 36) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(data, "PNG")
+    return data.getvalue()
+
+
+class TestUploading:
+    def send(self, client: Client, subject: Scene | Character, data: bytes) -> HttpResponse:
+        kind = subject._meta.model_name
+        file = SimpleUploadedFile("záber <1>.png", data, "image/png")
+        address = reverse(f"projects:{kind}_upload", args=[subject.pk])
+        return cast(HttpResponse, client.post(address, {"picture": file}))
+
+    def test_becomes_a_take_that_is_shown(
+        self, client: Client, bob: User, project: Project, character: Character
+    ) -> None:
+        earlier = add_take(project, character=character)
+        client.force_login(bob)
+        answer = self.send(client, character, png())
+        assert answer["Location"] == reverse("generation:subject", args=["character", character.pk])
+        take = character.takes.exclude(pk=earlier.pk).get()
+        character.refresh_from_db()
+        assert character.chosen == take
+        assert (take.made_by, take.project, take.width, take.height) == (bob, project, 64, 36)
+        picture = client.get(reverse("projects:picture", args=[take.pk]))
+        assert b"".join(picture) == png()
+
+    def test_of_a_scene(self, client: Client, alice: User, scene: Scene) -> None:
+        client.force_login(alice)
+        self.send(client, scene, png())
+        assert scene.takes.get().character is None
+
+    @pytest.mark.parametrize("data", [b"x", b"<svg/>", b"\x89PNG\r\n\x1a\nbroken", b""])
+    def test_what_is_no_picture_is_refused_in_words(
+        self, client: Client, alice: User, scene: Scene, data: bytes
+    ) -> None:
+        client.force_login(alice)
+        answer = self.send(client, scene, data)
+        assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        assert 'id="id_picture_error"' in answer.content.decode()
+        assert not Take.objects.exists()
+
+    def test_nothing_sent(self, client: Client, alice: User, scene: Scene) -> None:
+        client.force_login(alice)
+        answer = client.post(reverse("projects:scene_upload", args=[scene.pk]))
+        assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def test_too_large_is_not_even_read(
+        self, client: Client, alice: User, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("projects.pictures.MAX_BYTES", 50)
+        client.force_login(alice)
+        assert "40" in self.send(client, scene, png()).content.decode()
+        assert not Take.objects.exists()
+
+    def test_storage_that_fails_is_said(
+        self, client: Client, alice: User, scene: Scene, settings: Any, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").touch()
+        settings.MEDIA_ROOT = tmp_path / "file"
+        client.force_login(alice)
+        answer = self.send(client, scene, png())
+        assert "could not be stored" in answer.content.decode()
+        assert not Take.objects.exists()
 
 
 class TestChoosing:
