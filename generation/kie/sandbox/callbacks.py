@@ -7,7 +7,6 @@ import hashlib
 import heapq
 import hmac
 import itertools
-import queue
 import threading
 import time
 from collections import deque
@@ -20,7 +19,6 @@ from generation.kie.sandbox.records import callback_body, compact
 from generation.kie.sandbox.tasks import Task, Tasks
 
 TIMEOUT = 15.0  # seconds; KIE gives up on an answer after as many
-SENDERS = 16
 SILENT = {"callback_lost", "callback_early"}  # nothing is sent at the end
 
 
@@ -31,7 +29,8 @@ def signature(key: str, task_id: str, timestamp: str) -> str:
 
 
 class Callbacks:
-    """One thread watches the clock, a few send. All are daemons: the process may end at once."""
+    """One thread watches the clock, each callback has one of its own (KIE takes two tasks a second,
+    so they stay few). All are daemons: the process may end at once."""
 
     def __init__(
         self,
@@ -50,22 +49,17 @@ class Callbacks:
         self._due: list[tuple[float, int, Task, int]] = []
         self._number = itertools.count()
         self._wake = threading.Condition()
-        self._outbox: queue.SimpleQueue[tuple[Task, int] | None] = queue.SimpleQueue()
         self._stopped = False
 
     def start(self) -> None:
         for task in self._tasks.unreported():
             self.watch(task)
-        threading.Thread(target=self._watch_clock, daemon=True).start()
-        for _ in range(SENDERS):
-            threading.Thread(target=self._send_all, daemon=True).start()
+        _in_background(self._watch_clock)
 
     def stop(self) -> None:
         with self._wake:
             self._stopped = True
             self._wake.notify()
-        for _ in range(SENDERS):
-            self._outbox.put(None)
 
     def watch(self, task: Task) -> None:
         if task.ends is not None:
@@ -118,7 +112,7 @@ class Callbacks:
             if attempt == 0:
                 self._end(task)
             else:
-                self._outbox.put((task, attempt))
+                _in_background(self._deliver, task, attempt)
 
     def _end(self, task: Task) -> None:
         outcome = f"fail: {task.failure}" if task.failure else "success"
@@ -128,11 +122,7 @@ class Callbacks:
         elif "callback_late" in task.faults:
             self._put(time.time() + self.slow_seconds, task, 1)
         else:
-            self._outbox.put((task, 1))
-
-    def _send_all(self) -> None:
-        while (entry := self._outbox.get()) is not None:
-            self._deliver(*entry)
+            _in_background(self._deliver, task, 1)
 
     def _deliver(self, task: Task, attempt: int) -> None:
         """One attempt; another one later if it failed and there is one left."""
@@ -150,3 +140,7 @@ class Callbacks:
         with self._wake:
             if not self._stopped:
                 self._tasks.set_reported(task.id)
+
+
+def _in_background(function: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=function, args=arguments, daemon=True).start()

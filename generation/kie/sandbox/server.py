@@ -61,8 +61,10 @@ class Sandbox:
         self.options = options or Options()
         self._folder = None if self.options.state else tempfile.TemporaryDirectory(prefix="kie-")
         state = self.options.state or Path(self._folder.name if self._folder else "") / "state.db"
+        state.parent.mkdir(parents=True, exist_ok=True)
         self.account = Account(self.options, state)
         self._server = _Server((self.options.host, self.options.port), self.account)
+        self._thread = threading.Thread(target=self._server.serve, daemon=True)
         self.url = self.account.url = self.account.callbacks.base = self._address()
 
     def _address(self) -> str:
@@ -72,14 +74,13 @@ class Sandbox:
 
     def start(self) -> Sandbox:
         self.account.callbacks.start()
-        serve = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        serve.start()
+        self._thread.start()
         return self
 
     def stop(self) -> None:
         """Closes every connection. Tasks stay in the state file, if one was given."""
-        self._server.shutdown()
-        self._server.hang_up()
+        self._server.end()
+        self._thread.join()
         self._server.server_close()
         self.account.callbacks.stop()
         self.account.tasks.close()
@@ -97,6 +98,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 512
+    is_ending = False
 
     def __init__(self, address: tuple[str, int], account: Account) -> None:
         self.account = account
@@ -116,7 +118,16 @@ class _Server(ThreadingHTTPServer):
         self._open.discard(request)
         super().shutdown_request(request)
 
-    def hang_up(self) -> None:
+    def serve(self) -> None:
+        # Not serve_forever, which looks twice a second whether it shall end.
+        while not self.is_ending:
+            self.handle_request()
+
+    def end(self) -> None:
+        """Takes no more requests, and closes what is open."""
+        self.is_ending = True
+        with contextlib.suppress(OSError):
+            socket.create_connection(self.server_address[:2], timeout=1).close()
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -180,6 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return methods[request.method](self.server.account, request)
         except Exception:
+            if self.server.is_ending:
+                return Reply(hang_up=True)
             traceback.print_exc()
             return as_json({"code": 500, "msg": "the sandbox itself failed", "data": None}, 500)
 
