@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import struct
 import subprocess
 import sys
@@ -446,8 +445,19 @@ def test_the_decoder_needs_nothing_of_ours() -> None:
     assert ended.stdout.strip() == "[]"
 
 
-def test_no_process_is_left_behind() -> None:
+def test_no_process_is_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not even one that has to be stopped."""
+    before = children()
     check(encoded(drawing(), "PNG"))
     refusal(PNG_START)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    monkeypatch.setattr(pictures, "WALL_SECONDS", 0.5)
+    decoder(monkeypatch, tmp_path, "import time; time.sleep(60)")
+    with pytest.raises(DecoderDown):
+        check(encoded(drawing(), "PNG"))
+    assert children() == before
+
+
+def children() -> set[str]:
+    """The processes, zombies too, that this one has started and not buried."""
+    of_threads = Path("/proc/self/task").glob("*/children")
+    return {child for path in of_threads for child in path.read_text().split()}

@@ -613,9 +613,10 @@ def test_a_redirect_to_nowhere(server: Server) -> None:
 class Names:
     """Stands for the name servers: what a name leads to, one answer after the other."""
 
-    def __init__(self, *answers: list[str]) -> None:
+    def __init__(self, *answers: list[str], port: int | None = None) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
+        self.port = port  # where the test's server listens instead of at the usual port
 
     def __call__(self, host: str, port: int, *args: Any, **options: Any) -> list[Any]:
         self.asked.append(host)
@@ -625,7 +626,7 @@ class Names:
                 socket.SOCK_STREAM,
                 6,
                 "",
-                (address, port),
+                (address, self.port or port),
             )
             for address in self.answers.pop(0)
         ]
@@ -641,6 +642,14 @@ def test_a_name_is_asked_once_for_each_request(
     monkeypatch.setattr(socket, "getaddrinfo", names)
     bring(settings.KIE_API_URL + "/r/a.png", "order-0", nothing)
     assert names.asked == ["sandbox"]
+
+
+def test_the_name_of_the_real_api_earns_no_trust(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.KIE_API_URL = "https://api.kie.ai"
+    monkeypatch.setattr(socket, "getaddrinfo", Names(["10.0.0.1"]))
+    assert refusal("https://api.kie.ai/a.png") == "private_address"
 
 
 @pytest.mark.parametrize(
@@ -682,45 +691,14 @@ def test_addresses_of_the_open_internet(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "0.0.0.0",
-        "0.1.2.3",
-        "10.1.2.3",
-        "100.64.0.1",
-        "127.0.0.1",
-        "127.9.9.9",
-        "169.254.169.254",
-        "172.16.0.1",
-        "172.31.255.255",
-        "192.0.0.1",
-        "192.0.2.1",
-        "192.168.1.1",
-        "198.18.0.1",
-        "198.51.100.1",
-        "203.0.113.1",
-        "224.0.0.1",
-        "239.255.255.250",
-        "240.0.0.1",
-        "255.255.255.255",
-        "::",
-        "::1",
-        "::127.0.0.1",
-        "::ffff:10.0.0.1",
-        "::ffff:127.0.0.1",
-        "64:ff9b::7f00:1",
-        "64:ff9b::a9fe:a9fe",
-        "64:ff9b:1::1",
-        "100::1",
-        "2001::1",
-        "2001:db8::1",
-        "2002:7f00:1::1",
-        "2002:808:808::1",
-        "fc00::1",
-        "fd00:ec2::254",
-        "fe80::1",
-        "fe80::1%eth0",
-        "fec0::1",
-        "ff02::1",
-        "4000::1",
+        *("0.0.0.0", "0.1.2.3", "10.1.2.3", "100.64.0.1", "127.0.0.1", "127.9.9.9"),
+        *("169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1"),
+        *("192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1"),
+        *("239.255.255.250", "240.0.0.1", "255.255.255.255"),
+        *("::", "::1", "::127.0.0.1", "::ffff:10.0.0.1", "::ffff:127.0.0.1"),
+        *("64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "100::1", "2001::1"),
+        *("2001:db8::1", "2002:7f00:1::1", "2002:808:808::1", "fc00::1", "fd00:ec2::254"),
+        *("fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "4000::1"),
     ],
 )
 def test_addresses_that_are_not(address: str) -> None:
@@ -732,7 +710,7 @@ def test_addresses_that_are_not(address: str) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    """A certificate for 127.0.0.1 and `studio` that signs itself, and its key."""
     folder = tmp_path_factory.mktemp("tls")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
@@ -742,7 +720,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("studio")]
+            ),
+            critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -781,6 +762,18 @@ def test_a_picture_over_tls(secure: Server) -> None:
     secure.answers["/r/a.png"] = body(PNG)
     assert fetch(secure).width == 60
     assert secure.requests[0][1]["Host"] == secure.url.removeprefix("https://")
+
+
+@pytest.mark.usefixtures("known")
+def test_the_usual_port_is_not_named(
+    secure: Server, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some hosts answer 404 to `Host: cdn.example:443`."""
+    settings.KIE_API_URL = "https://studio"
+    monkeypatch.setattr(socket, "getaddrinfo", Names(["127.0.0.1"], port=secure.server_port))
+    secure.answers["/r/a.png"] = body(PNG)
+    assert bring("https://studio/r/a.png", "order-0", nothing).width == 60
+    assert secure.requests[0][1]["Host"] == "studio"
 
 
 def test_a_certificate_that_nobody_knows(secure: Server) -> None:
