@@ -127,7 +127,8 @@ class _Server(ThreadingHTTPServer):
         """Takes no more requests, and closes what is open."""
         self.is_ending = True
         with contextlib.suppress(OSError):
-            socket.create_connection(self.server_address[:2], timeout=1).close()
+            host, port = self.server_address[:2]
+            socket.create_connection((str(host), port), timeout=1).close()
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
