@@ -107,7 +107,8 @@ def scene_edit(request: Request, scene_id: str) -> HttpResponse:
     form = SceneForm(_sent(request), instance=scene)
     if request.method == "POST" and _saved(form, scene.project):
         return _changed(request, scene.project, scene)
-    return _form_page(request, "projects/scene_form.html", form, project=scene.project)
+    about = {"project": scene.project, "picture_id": _picture_id(scene)}
+    return _form_page(request, "projects/scene_form.html", form, **about)
 
 
 @require_http_methods(["GET", "POST"])
@@ -138,7 +139,8 @@ def character_edit(request: Request, character_id: str) -> HttpResponse:
     form = CharacterForm(_sent(request), instance=character)
     if request.method == "POST" and _saved(form, character.project):
         return _changed(request, character.project, character)
-    return _form_page(request, "projects/character_form.html", form, project=character.project)
+    about = {"project": character.project, "picture_id": _picture_id(character)}
+    return _form_page(request, "projects/character_form.html", form, **about)
 
 
 @require_http_methods(["GET", "POST"])
@@ -262,6 +264,12 @@ def _changed(
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"HX-Trigger": "scene-changed"})
     board = _board(project)
     return HttpResponseRedirect(_next(request, _page(subject) if subject else board))
+
+
+def _picture_id(subject: Scene | Character) -> str | None:
+    """The take that is shown for it."""
+    newest = subject.takes.newest_first().exclude(thumbnail="").values_list("pk", flat=True)
+    return subject.chosen_id or newest.first()
 
 
 def _upload(request: Request, subject: Scene | Character) -> HttpResponse:
