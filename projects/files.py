@@ -32,16 +32,23 @@ CACHE_LINK = "private, max-age=240"
 @login_required
 def picture(request: Request, take_id: str) -> HttpResponseBase:
     """The take's picture as it was stored; with `?download=1` as a file to save."""
-    take = access.take_for(request.user, take_id)
-    disposition = content_disposition_header("download" in request.GET, _filename(take)) or ""
-    return _file(request, take.image.name, take.content_type, take.sha256, disposition)
+    return picture_of(request, access.take_for(request.user, take_id))
 
 
 @require_safe
 @login_required
 def thumbnail(request: Request, take_id: str) -> HttpResponseBase:
     """The take's picture made small: WebP, longest edge at most 960 pixels."""
-    take = access.take_for(request.user, take_id)
+    return thumbnail_of(request, access.take_for(request.user, take_id))
+
+
+def picture_of(request: HttpRequest, take: Take) -> HttpResponseBase:
+    """For a request that may see the take: a member's, or that of staff in the admin."""
+    disposition = content_disposition_header("download" in request.GET, _filename(take)) or ""
+    return _file(request, take.image.name, take.content_type, take.sha256, disposition)
+
+
+def thumbnail_of(request: HttpRequest, take: Take) -> HttpResponseBase:
     return _file(request, take.thumbnail.name, "image/webp", f"{take.sha256}-small", "inline")
 
 

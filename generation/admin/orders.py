@@ -1,0 +1,376 @@
+"""Orders for staff: what was asked, what KIE said, where it is. They are read, never edited.
+
+What staff may do is what an order's life allows (`generation/lifecycle.py`): take one back that has
+not been sent, and name the task that KIE's own log shows for one whose answer was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db import IntegrityError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from credits.admin import ReadOnly
+from credits.models import LedgerEntry
+from generation import lifecycle
+from generation.admin.catalogue import pretty
+from generation.models import Callback, Event, Generation, Output, State
+from generation.templatetags.money import credits, dollars, in_credits
+from projects.admin import picture_of
+
+LATE = timedelta(minutes=10)
+COUNTED = 10_000
+WITHOUT_A_TASK = (State.SUBMITTING, State.UNKNOWN, State.REVIEW)
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than COUNTED: on a large table the count costs more than the page."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[:COUNTED].count())
+
+
+class WorkFilter(admin.SimpleListFilter):
+    """The lists that staff work through."""
+
+    title = gettext_lazy("to do")
+    parameter_name = "list"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("staff", gettext_lazy("The staff's list")),
+            ("open", gettext_lazy("Open")),
+            ("late", gettext_lazy("Open for more than 10 minutes")),
+        ]
+
+    def queryset(self, request: HttpRequest, orders: QuerySet[Any]) -> QuerySet[Any] | None:
+        if self.value() == "staff":
+            return orders.filter(state=State.REVIEW)
+        if self.value() == "open":
+            return orders.open()  # type: ignore[attr-defined, no-any-return]
+        if self.value() == "late":
+            return orders.open().filter(created_at__lt=timezone.now() - LATE)  # type: ignore[attr-defined, no-any-return]
+        return None
+
+
+class TaskForm(forms.Form):
+    task_id = forms.CharField(
+        label=gettext_lazy("KIE task"),
+        max_length=200,
+        widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
+        help_text=gettext_lazy(
+            "From KIE's own log, where the request carries this order's id. It is asked after, "
+            "and its picture is delivered; what has been given back stays given back."
+        ),
+    )
+
+    def adopt(self, order: Generation) -> bool:
+        """False, with the error in the form, if the task or the order is taken."""
+        task_id = self.cleaned_data["task_id"]
+        try:
+            adopted = lifecycle.adopt(order, task_id)
+        except IntegrityError:
+            self.add_error("task_id", _("This task belongs to another order."))
+            return False
+        if not adopted:
+            self.add_error(None, _("This order has gone on by itself meanwhile."))
+        return adopted
+
+
+class OutputInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    model = Output
+    fields = ["index", "picture", "link"]
+
+    @admin.display(description=gettext_lazy("take"))
+    def picture(self, output: Output) -> str:
+        return picture_of(output.take_id)
+
+    @admin.display(description=gettext_lazy("KIE's link"))
+    def link(self, output: Output) -> SafeString | str:
+        if not output.url.startswith(("https://", "http://")):
+            return output.url
+        return format_html('<a href="{0}" rel="noreferrer">{0}</a>', output.url)
+
+
+class EventInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    model = Event
+    verbose_name_plural = gettext_lazy("trail")
+    fields = ["at", "state", "message", "said"]
+
+    @admin.display(description=gettext_lazy("KIE's answer"))
+    def said(self, event: Event) -> SafeString | str:
+        if event.answer is None:
+            return "–"
+        return format_html(
+            "<details><summary>{}</summary>{}</details>", _("Show"), pretty(event.answer)
+        )
+
+
+class CallbackInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    model = Callback
+    fields = ["received_at", "task_id", "heard_at"]
+
+
+@admin.register(Generation)
+class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    inlines = [OutputInline, EventInline, CallbackInline]
+    list_display = [
+        "id",
+        "state",
+        "model",
+        "project",
+        "payer",
+        "price_shown",
+        "age",
+        "task_id",
+        "reason_word",
+    ]
+    list_filter = [WorkFilter, "state", "created_at", "reason", "model"]
+    list_select_related = ["model", "project", "payer"]
+    list_per_page = 50
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    ordering = ["-created_at", "-pk"]
+    date_hierarchy = "created_at"
+    search_fields = [
+        "=id",
+        "=task_id",
+        "=project__id",
+        "project__name",
+        "=ordered_by__username",
+        "=payer__username",
+    ]
+    search_help_text = gettext_lazy("Id, KIE task, id or name of the project, user name")
+    actions = ["cancel_orders"]
+    fieldsets = [
+        (None, {"fields": ["state", "reason", "detail", "pictures"]}),
+        (
+            gettext_lazy("What was asked"),
+            {
+                "fields": [
+                    "project",
+                    "scene",
+                    "character",
+                    "ordered_by",
+                    "created_at",
+                    "provider",
+                    "model",
+                    "aspect_ratio",
+                    "resolution",
+                    "prompt",
+                    "request_sent",
+                ]
+            },
+        ),
+        (
+            gettext_lazy("What it costs"),
+            {
+                "fields": [
+                    "payer",
+                    "price_shown",
+                    "kie_credits_shown",
+                    "kie_credits_used_shown",
+                    "cost_shown",
+                    "entries",
+                ]
+            },
+        ),
+        (
+            gettext_lazy("Where it is"),
+            {
+                "fields": [
+                    "task_id",
+                    "task_state",
+                    "submitted_at",
+                    "finished_at",
+                    "next_at",
+                    "lease_until",
+                    "attempts",
+                    "order_key",
+                ]
+            },
+        ),
+    ]
+
+    # What is shown
+
+    @admin.display(description=gettext_lazy("price"), ordering="price")
+    def price_shown(self, order: Generation) -> str:
+        return credits(order.price)
+
+    @admin.display(description=gettext_lazy("KIE credits"))
+    def kie_credits_shown(self, order: Generation) -> str:
+        return credits(order.kie_credits)
+
+    @admin.display(description=gettext_lazy("KIE credits used"))
+    def kie_credits_used_shown(self, order: Generation) -> str:
+        return "–" if order.kie_credits_used is None else credits(order.kie_credits_used)
+
+    @admin.display(description=gettext_lazy("real cost"))
+    def cost_shown(self, order: Generation) -> str:
+        return dollars(order.cost)
+
+    @admin.display(description=gettext_lazy("age"), ordering="-created_at")
+    def age(self, order: Generation) -> str:
+        return timesince(order.created_at, depth=1)
+
+    @admin.display(description=gettext_lazy("reason"), ordering="reason")
+    def reason_word(self, order: Generation) -> str:
+        return order.reason or "–"
+
+    @admin.display(description=gettext_lazy("createTask, as sent"))
+    def request_sent(self, order: Generation) -> SafeString:
+        return pretty(order.request)
+
+    @admin.display(description=gettext_lazy("pictures"))
+    def pictures(self, order: Generation) -> SafeString | str:
+        takes = order.outputs.exclude(take=None).values_list("take_id", flat=True)
+        return format_html_join(" ", "{}", ((picture_of(take),) for take in takes)) or "–"
+
+    @admin.display(description=gettext_lazy("ledger entries"))
+    def entries(self, order: Generation) -> SafeString | str:
+        """The hold, and what became of it."""
+        references = [f"generation:{order.pk}:{kind}" for kind in ("hold", "capture", "release")]
+        lines = (
+            (
+                reverse("admin:credits_ledgerentry_change", args=[entry.pk]),
+                entry.get_kind_display(),
+                in_credits(entry.balance_change or entry.held_change),
+            )
+            for entry in LedgerEntry.objects.filter(reference__in=references).order_by("pk")
+        )
+        return format_html_join("", '<div><a href="{}">{}: {}</a></div>', lines) or "–"
+
+    # Addresses
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path(
+                "of/<str:reference>/",
+                view(self.of_reference_view),
+                name="generation_generation_of_reference",
+            ),
+            path(
+                "<str:order_id>/cancel/",
+                view(self.cancel_view),
+                name="generation_generation_cancel",
+            ),
+            path(
+                "<str:order_id>/adopt/", view(self.adopt_view), name="generation_generation_adopt"
+            ),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """The page asks again while the order is open; 204 when it has seen the last event."""
+        newest = _newest_event(object_id)
+        if getattr(request, "htmx", False) and request.GET.get("seen") == newest:
+            return HttpResponse(status=204)
+        order = Generation.objects.filter(pk=object_id).first()
+        may_act = self.has_act_permission(request)
+        extra = {
+            "newest_event": newest,
+            "may_cancel": may_act and order is not None and order.state == State.QUEUED,
+            "may_adopt": may_act and order is not None and _has_no_task(order),
+            **(extra_context or {}),
+        }
+        return super().change_view(request, object_id, form_url, extra)
+
+    def of_reference_view(self, request: HttpRequest, reference: str) -> HttpResponse:
+        """From a ledger entry (`generation:<id>:…`) to its order."""
+        order_id = (reference.split(":") + [""])[1]
+        return redirect("admin:generation_generation_change", order_id)
+
+    # What staff may do
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("generation.change_generation")
+
+    @admin.action(
+        description=gettext_lazy("Take back the orders that have not been sent"),
+        permissions=["act"],
+    )
+    def cancel_orders(self, request: HttpRequest, orders: Iterable[Generation]) -> None:
+        cancelled = [order for order in orders if lifecycle.cancel(order)]
+        for order in cancelled:
+            self.log_change(request, order, _("Taken back."))
+        words = ngettext(
+            "%(count)d order was taken back.", "%(count)d orders were taken back.", len(cancelled)
+        )
+        self.message_user(request, words % {"count": len(cancelled)}, messages.SUCCESS)
+
+    def cancel_view(self, request: HttpRequest, order_id: str) -> HttpResponse:
+        order = self._order_to_act_on(request, order_id)
+        if request.method == "POST":
+            self.cancel_orders(request, [order])
+            return redirect("admin:generation_generation_change", order.pk)
+        return self._form_page(
+            request,
+            order,
+            forms.Form(),
+            title=_("Take back this order"),
+            lead=_("It is not sent to KIE, and what was held for it is given back."),
+        )
+
+    def adopt_view(self, request: HttpRequest, order_id: str) -> HttpResponse:
+        order = self._order_to_act_on(request, order_id)
+        form = TaskForm(request.POST or None)
+        if request.method == "POST" and form.is_valid() and form.adopt(order):
+            task_id = form.cleaned_data["task_id"]
+            self.log_change(request, order, _("Named its task: %(task)s.") % {"task": task_id})
+            return redirect("admin:generation_generation_change", order.pk)
+        return self._form_page(request, order, form, title=_("Name its task"))
+
+    def _order_to_act_on(self, request: HttpRequest, order_id: str) -> Generation:
+        if not self.has_act_permission(request):
+            raise PermissionDenied
+        return get_object_or_404(Generation, pk=order_id)
+
+    def _form_page(
+        self, request: HttpRequest, order: Generation, form: forms.Form, **context: Any
+    ) -> HttpResponse:
+        return render(
+            request,
+            "admin/form.html",
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "original": order,
+                "form": form,
+                "button": context["title"],
+                **context,
+            },
+        )
+
+
+def _has_no_task(order: Generation) -> bool:
+    return order.task_id is None and order.state in WITHOUT_A_TASK
+
+
+def _newest_event(order_id: str) -> str:
+    """Every change of an order writes an event: the last one's id says what was seen."""
+    newest = Event.objects.filter(generation=order_id).order_by("-pk").values_list("pk", flat=True)
+    return str(newest.first() or "")
