@@ -7,6 +7,7 @@ A wrong value stops the program here, with its name. What can only be judged as 
 """
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -182,7 +183,7 @@ else:
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"allow_overwrite": True},
     }
-STORAGES = {
+STORAGES: dict[str, dict[str, Any]] = {
     "default": picture_storage,
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
