@@ -14,7 +14,6 @@ from dataclasses import asdict
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q, QuerySet
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from credits import ledger
 from credits.amounts import credits_text, hundredths
 from generation import jobs, missing, orders, results
 from generation.kie.client import KieError
+from generation.management.arguments import project_named, user_named
 from generation.missing import Ready, Skipped
 from generation.models import Generation, State
 from projects.models import Character, Project, Scene, Take
@@ -78,7 +78,7 @@ class Command(BaseCommand):
     # Ordering. What went wrong comes back in words, "" if nothing did
 
     def _order(self, projects: QuerySet[Project] | None) -> str:
-        orderer = _user(self.options["user"]) if self.options["user"] else None
+        orderer = user_named(self.options["user"]) if self.options["user"] else None
         found = list(missing.survey(projects, self._kinds(), orderer))
         ready = [item for item in found if isinstance(item, Ready)]
         chosen = ready[: self._how_many(ready)]
@@ -198,24 +198,7 @@ def _amount(text: str) -> int:
 
 def _projects(names: Sequence[str]) -> QuerySet[Project] | None:
     """The projects with these ids or names; None, all of them, without any."""
-    return Project.objects.filter(pk__in=[_project(n).pk for n in names]) if names else None
-
-
-def _project(name: str) -> Project:
-    found = Project.objects.filter(pk=name) or Project.objects.filter(name=name)
-    if len(found) > 1:
-        ids = ", ".join(project.pk for project in found)
-        raise CommandError(f"Several projects are called {name!r}; name one by its id: {ids}")
-    if not found:
-        raise CommandError(f"There is no project {name!r}.")
-    return found[0]
-
-
-def _user(name: str) -> User:
-    user = get_user_model().objects.filter(username=name).first()
-    if user is None:
-        raise CommandError(f"There is no user {name!r}.")
-    return user
+    return Project.objects.filter(pk__in=[project_named(n).pk for n in names]) if names else None
 
 
 def _states(ids: Sequence[str], only: Q | None = None) -> dict[str, str]:
