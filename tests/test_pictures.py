@@ -234,14 +234,15 @@ def test_an_animation_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_picture_cut_short_anywhere_is_broken(kind: str) -> None:
     data = encoded(Image.effect_noise((90, 70), 80), kind)
-    for length in (20, len(data) // 3, len(data) // 2, len(data) - 5, len(data) - 1):
+    for length in (20, len(data) // 2, len(data) - 1):
         assert refusal(data[:length]) == "broken"
 
 
-def test_a_png_with_a_changed_byte_is_broken() -> None:
-    data = encoded(Image.effect_noise((90, 70), 80), "PNG")
-    middle = len(data) // 2
-    assert refusal(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]) == "broken"
+@pytest.mark.parametrize("at", [20, 100, 3000, -20])
+def test_a_png_with_a_changed_bit_is_broken(at: int) -> None:
+    data = bytearray(encoded(Image.effect_noise((90, 70), 80), "PNG"))
+    data[at] ^= 1
+    assert refusal(bytes(data)) == "broken"
 
 
 def test_a_png_without_its_pixels_is_broken() -> None:
@@ -262,7 +263,7 @@ def test_what_stands_behind_a_picture_is_cut_off(kind: str, tail: bytes) -> None
     data = encoded(drawing(), kind)
     picture = check(data + tail)
     assert picture.data == data
-    assert picture == check(data)
+    assert picture.sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_an_end_mark_inside_a_segment_is_not_the_end() -> None:
@@ -273,6 +274,14 @@ def test_an_end_mark_inside_a_segment_is_not_the_end() -> None:
         drawing(), "JPEG", exif=exif, comment=b"\xff\xd8 inner \xff\xd9", progressive=True
     )
     assert check(data).data == data
+
+
+def test_fill_bytes_before_a_marker_are_part_of_a_jpeg() -> None:
+    data = encoded(drawing(), "JPEG", comment=b"note")
+    filled = data.replace(b"\xff\xfe\x00\x06", b"\xff\xff\xff\xfe\x00\x06")
+    filled = filled[:-2] + b"\xff\xff" + filled[-2:]
+    assert len(filled) == len(data) + 4
+    assert check(filled).data == filled
 
 
 # Bombs
@@ -303,9 +312,14 @@ def test_the_limits_of_pixels(width: int, height: int, fine: bool) -> None:
 
 def test_a_webp_of_40_bytes_that_is_huge() -> None:
     """The decoder of WebP takes memory for the canvas before it can be asked for the size."""
-    data = encoded(Image.new("RGB", (9_000, 9_000)), "WEBP", lossless=True, method=0, quality=0)
-    assert len(data) < 100
-    assert refusal(data) == "too_many_pixels"
+    data = bytearray(encoded(Image.new("RGB", (100, 100), RED), "WEBP", lossless=True))
+    assert data[12:16] == b"VP8L"
+    bits = int.from_bytes(data[21:25], "little")
+    assert bits & 0xFFFFFFF == 99 | 99 << 14
+    bits ^= (99 | 99 << 14) ^ (16_382 | 16_382 << 14)  # one colour takes no bits, however large
+    data[21:25] = bits.to_bytes(4, "little")
+    assert len(data) < 50
+    assert refusal(bytes(data)) == "too_many_pixels"
 
 
 def test_a_webp_that_only_says_it_is_huge() -> None:
