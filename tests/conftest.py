@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -33,6 +33,7 @@ def pytest_configure() -> None:
     database = os.environ.get("DATABASE_URL", f"sqlite:///{FOLDER}/site.sqlite3")
     environment = servers.clean_environment()
     os.environ.clear()
+    (FOLDER / "static").mkdir()
     os.environ |= environment | {
         "SECRET_KEY": "only-for-tests",
         "VAR_DIR": str(FOLDER),
@@ -128,7 +129,7 @@ def catalogue(db: None) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Site]:
     """The whole site with its workers, started once; the sandbox is quick, the demo is there."""
     folder = tmp_path_factory.mktemp("site")
-    environment = servers.clean_environment() | {"SECRET_KEY": "only-for-tests"}
+    environment = servers.clean_environment()
     options = ("--sandbox-options", "--seconds 1")
     server = os.environ["DATABASE_URL"]
     if server.startswith("sqlite"):
@@ -163,11 +164,10 @@ def page(browser: Browser, site: servers.Site) -> Iterator[Page]:
     """A browser of its own for this test, at the running site; what breaks there breaks here."""
     context = browser.new_context(base_url=site.url, viewport={"width": 1280, "height": 800})
     page = context.new_page()
-    errors: list[Any] = []
-    page.on("pageerror", errors.append)
-    page.on(
-        "console", lambda message: errors.append(message.text) if message.type == "error" else None
-    )
+    page.set_default_timeout(15_000)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     yield page
     context.close()
     assert errors == []

@@ -46,26 +46,36 @@ class Site:
 @contextmanager
 def running_site(folder: Path, environment: dict[str, str], *options: str) -> Iterator[Site]:
     """`make run` with its data in `folder`, until the end of the block."""
-    log = folder / "site.log"
+    environment = environment | {"VAR_DIR": str(folder)}
     port = free_port()
-    environment = {**environment, "VAR_DIR": str(folder)}
+    with program(folder, environment, "--port", str(port), *options):
+        log = folder / "site.log"
+        token = re.search(r"^API token +(\S+)", log.read_text(), re.MULTILINE)
+        assert token, log.read_text()
+        yield Site(f"http://127.0.0.1:{port}", environment, log, token[1])
+
+
+@contextmanager
+def program(
+    folder: Path, environment: dict[str, str], *options: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The program itself, once it has said that the site is there."""
+    log = folder / "site.log"
     with log.open("wb") as output:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "imagegen.run", "--port", str(port), *options],
+        running = subprocess.Popen(
+            [sys.executable, "-m", "imagegen.run", *options],
             cwd=BASE_DIR,
-            env=environment,
+            env=environment | {"VAR_DIR": str(folder)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_for(STARTED, log, program)
-        token = re.search(r"^API token +(\S+)", log.read_text(), re.MULTILINE)
-        assert token, log.read_text()
-        yield Site(f"http://127.0.0.1:{port}", environment, log, token[1])
+        wait_for(STARTED, log, running)
+        yield running
     finally:
-        program.send_signal(signal.SIGINT)
-        program.wait(timeout=15)
+        running.send_signal(signal.SIGINT)
+        running.wait(timeout=15)
 
 
 def wait_for(text: str, log: Path, program: subprocess.Popen[bytes], seconds: float = 90) -> None:

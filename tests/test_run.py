@@ -1,0 +1,122 @@
+"""`make run`: the whole site starts, makes a picture, and ends without leaving anything behind."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from imagegen.run import BASE_DIR, free_port
+from tests import servers
+from tests.servers import Site
+
+
+def processes_of(folder: Path) -> set[str]:
+    """The command lines of what runs with its data in `folder`."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_text().replace("\0", " ")
+            # Valkey writes its title over its environment.
+            if str(folder) in command or f"VAR_DIR={folder}\0" in (process / "environ").read_text():
+                found.add(command)
+    return found
+
+
+def start(environment: dict[str, str], port: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "imagegen.run", "--port", str(port)],
+        cwd=BASE_DIR,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_an_order_becomes_a_picture_and_the_log_tells_it(site: Site) -> None:
+    program = requests.Session()
+    program.headers["Authorization"] = f"Bearer {site.token}"
+    wish = {"prompt": "A beautiful landscape...", "projectId": "cmkivtwqv0005l80499cyfuzx"}
+    answer = program.post(f"{site.url}/api/image", json=wish, timeout=10)
+    deadline = time.monotonic() + 30
+    while answer.status_code == 202:
+        assert time.monotonic() < deadline, site.log.read_text()
+        time.sleep(0.3)
+        answer = program.get(answer.json()["statusUrl"], timeout=10)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["cost"], answer.json()["storage"]) == (0.03, "local")
+    picture = Image.open(io.BytesIO(program.get(answer.json()["imageUrl"], timeout=10).content))
+    assert picture.width > picture.height >= 1024
+
+    log = site.log.read_text()
+    for line in (
+        "[Image] Using provider: kie, model: seedream-3.0/2k, reference images: 0, "
+        "skipCreditCheck: false, ownerId: none",
+        "[KIE] Using model: Seedream 3.0 (2K) - 6 credits ($0.03)",
+        "[KIE] Task created: ",
+        " state: success",
+    ):
+        assert line in log
+
+
+def test_manage_py_in_another_terminal_meets_the_same_site(site: Site) -> None:
+    assert "SECRET_KEY" not in site.environment
+    site.manage("grant_credits", "demo", "5", "--reason", "a test")
+    site.manage("check_ledger")
+
+
+def test_what_it_chose_is_for_this_user_only(site: Site) -> None:
+    folder = Path(site.environment["VAR_DIR"])
+    assert (folder / "run.env").stat().st_mode & 0o077 == 0
+    assert (folder / "valkey" / "socket").stat().st_mode & 0o077 == 0
+
+
+def test_a_second_start_says_where_the_first_one_is(site: Site) -> None:
+    second = start(site.environment, free_port())
+    assert second.returncode == 1
+    assert "already runs" in second.stderr
+    assert f"{site.url}/" in second.stderr
+
+
+def test_a_taken_port_is_said(site: Site, tmp_path: Path) -> None:
+    port = int(site.url.rpartition(":")[2])
+    second = start(site.environment | {"VAR_DIR": str(tmp_path)}, port)
+    assert second.returncode == 1
+    assert f"port {port}: Address already in use" in second.stderr
+    assert f"make run PORT={port + 1}" in second.stderr
+    assert processes_of(tmp_path) == set()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_all_that_was_started_ends(ending: signal.Signals, tmp_path: Path) -> None:
+    port = ("--port", str(free_port()))
+    with servers.program(tmp_path, servers.clean_environment(), *port) as program:
+        started = processes_of(tmp_path)
+        for part in ("valkey-server", "kie_sandbox", "granian", "rqcron", "rqworker orders"):
+            assert any(part in command for command in started), started
+        program.send_signal(ending)
+        deadline = time.monotonic() + 10
+        while left := processes_of(tmp_path):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+        assert program.wait() == (-signal.SIGKILL if ending == signal.SIGKILL else 0)
+
+
+@pytest.mark.browser
+def test_the_demo_user_sees_the_documents_project(page: Page) -> None:
+    page.goto("/")
+    page.locator("[name=login]").fill("demo")
+    page.locator("[name=password]").fill("demo")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="hladanie v psuti_nova").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("hladanie v psuti_nova")
