@@ -1,17 +1,185 @@
-from django.http import HttpRequest, HttpResponse
+"""The board, the page of a scene or character, and the click on "Generate image"."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from generation import orders, prompts
+from generation.board import (
+    WHICH,
+    card_of,
+    cards_of,
+    kind_of,
+    neighbours,
+    scenes_of,
+    setup_of,
+    takes_of,
+    version_of,
+)
+from generation.forms import ClickForm
+from generation.models import Generation
+from generation.orders import OrderRefused, Terms, Wish
+from generation.views import Request, came_from
+from projects import access
+from projects.models import Character, Role, Scene
+
+SCENES_ON_A_PAGE = 60
+ORDERS_ON_A_PAGE = 50
 
 
-def board(request: HttpRequest, **kwargs: str) -> HttpResponse:
-    raise NotImplementedError
+@require_safe
+@login_required
+@never_cache  # a button kept by a browser would carry a key that has been used
+def board(request: Request, project_id: str) -> HttpResponse:
+    project = access.project_for(request.user, project_id)
+    role = access.require(request.user, project)
+    which = request.GET.get("show", "")
+    which = which if which in WHICH else "all"
+    scenes, choices = scenes_of(project, which)
+    page = Paginator(scenes, SCENES_ON_A_PAGE).get_page(request.GET.get("page"))
+    setup = setup_of(project)
+    scene_cards = cards_of(project, page.object_list, role, setup)
+    people = cards_of(project, project.characters.all(), role, setup)
+    return render(
+        request,
+        "generation/board.html",
+        {
+            "project": project,
+            "role": role,
+            "may_edit": role >= Role.EDITOR,
+            "setup": setup,
+            "which": which,
+            "choices": choices,
+            "page": page,
+            "window": page.paginator.get_elided_page_range(page.number),
+            "scenes": scene_cards,
+            "people": people,
+            "any_open": any(card.is_open for card in (*scene_cards, *people)),
+        },
+    )
 
 
-def subject(request: HttpRequest, **kwargs: str) -> HttpResponse:
-    raise NotImplementedError
+@require_safe
+@login_required
+@never_cache
+def subject(request: Request, kind: str, subject_id: str) -> HttpResponse:
+    shown = subject_for(request, kind, subject_id)
+    return render(request, "generation/subject.html", _page_of(request, shown))
 
 
-def card(request: HttpRequest, **kwargs: str) -> HttpResponse:
-    raise NotImplementedError
+@require_safe
+@login_required
+@never_cache
+def card(request: Request, kind: str, subject_id: str) -> HttpResponse:
+    """The card alone, or 204 while it is what `seen` says. With `on=subject` for that page."""
+    shown = subject_for(request, kind, subject_id)
+    if request.GET.get("seen") == version_of(shown):
+        return HttpResponse(status=HTTPStatus.NO_CONTENT)
+    return _fragment(request, shown, on=request.GET.get("on", ""))
 
 
-def generate(request: HttpRequest, **kwargs: str) -> HttpResponse:
-    raise NotImplementedError
+@require_POST
+@login_required
+def generate(request: Request, kind: str, subject_id: str) -> HttpResponse:
+    shown = subject_for(request, kind, subject_id, Role.EDITOR)
+    click = ClickForm(request.POST)
+    if not click.is_valid():
+        return HttpResponseBadRequest(_("This button is broken. Reload the page."))
+    terms = Terms(
+        user=request.user,
+        payer=orders.payer_for(request.user, shown.project),
+        key=click.cleaned_data["key"],
+        shown_price=click.cleaned_data["price"],
+    )
+    try:
+        wish = Wish(project=shown.project, subject=shown)
+        orders.place(orders.prepare(wish), terms)
+    except OrderRefused as refused:
+        return answer_click(request, shown, refused=refused)
+    return answer_click(request, shown)
+
+
+# What these views share with those of an order
+
+
+def subject_for(
+    request: Request, kind: str, subject_id: str, role: Role = Role.VIEWER
+) -> Scene | Character:
+    if kind == "scene":
+        return access.scene_for(request.user, subject_id, role)
+    return access.character_for(request.user, subject_id, role)
+
+
+def answer_click(
+    request: Request,
+    subject: Scene | Character,
+    refused: OrderRefused | None = None,
+) -> HttpResponse:
+    """The card as it is now, with the words of a refusal; without script, the page it stands on."""
+    if request.htmx:
+        return _fragment(request, subject, on=request.POST.get("on", ""), refused=refused)
+    if refused:
+        messages.error(request, refused.words)
+    return _back(request, subject)
+
+
+def _fragment(
+    request: Request,
+    subject: Scene | Character,
+    *,
+    on: str,
+    refused: OrderRefused | None = None,
+) -> HttpResponse:
+    if on == "subject":
+        template, context = "generation/subject.html#answer", _page_of(request, subject)
+    else:
+        role = access.require(request.user, subject.project)
+        template, context = "generation/board.html#answer", {"card": card_of(subject, role)}
+    context |= {"refused": refused, "was_clicked": request.method == "POST"}
+    status = refused.status if refused else HTTPStatus.OK
+    return render(request, template, context, status=status)
+
+
+def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
+    """What the page of a scene or character shows."""
+    role = access.require(request.user, subject.project)
+    setup = setup_of(subject.project)
+    card = card_of(subject, role, setup)
+    orders_of = Generation.objects.of(subject).newest_first().select_related("model", "ordered_by")
+    before, after = neighbours(subject) if isinstance(subject, Scene) else (None, None)
+    return {
+        "project": subject.project,
+        "card": card,
+        "may_edit": role >= Role.EDITOR,
+        "setup": setup,
+        "ratio": setup.settings.ratio_for(subject),
+        "parts": prompts.parts_for(subject),
+        "request_json": as_json(card.offer.request) if card.offer else "",
+        "takes": takes_of(subject),
+        "orders": orders_of[:ORDERS_ON_A_PAGE],
+        "before": before,
+        "after": after,
+    }
+
+
+def as_json(request_to_kie: object) -> str:
+    return json.dumps(request_to_kie, indent=2, ensure_ascii=False)
+
+
+def _back(request: Request, subject: Scene | Character) -> HttpResponse:
+    """To the page that the click came from, at its card."""
+    page = came_from(request, reverse("generation:board", args=[subject.project_id]))
+    place = f"{kind_of(subject)}-{subject.pk}"
+    return HttpResponseRedirect(urlsplit(page)._replace(fragment=place).geturl())

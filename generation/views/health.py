@@ -1,5 +1,49 @@
-from django.http import HttpRequest, HttpResponse
+"""Is the site well? For whoever watches it: no sign-in, no secrets, nothing costly."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from generation import checkup
+
+UNKNOWN = checkup.Finding(None, "unknown")
+
+log = logging.getLogger(__name__)
 
 
-def healthz(request: HttpRequest, **kwargs: str) -> HttpResponse:
-    raise NotImplementedError
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> JsonResponse:
+    """503 if anything is known to be wrong; each part says "ok", or in a word what it is.
+
+    Without the queue there is no memory of the last answers, so nobody outside is asked then.
+    """
+    queue = checkup.workers()
+    blind = queue.code == "queue_down"
+    findings = {
+        "database": _database(),
+        "queue": queue,
+        "storage": UNKNOWN if blind else checkup.storage(),
+        "provider": UNKNOWN if blind else checkup.provider(),
+    }
+    wrong = any(finding.ok is False for finding in findings.values())
+    return JsonResponse(
+        {name: "ok" if found.ok else found.code for name, found in findings.items()},
+        status=HTTPStatus.SERVICE_UNAVAILABLE if wrong else HTTPStatus.OK,
+    )
+
+
+def _database() -> checkup.Finding:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        log.error("[Health] %s", error)
+        return checkup.Finding(False, "down")
+    return checkup.Finding(True)

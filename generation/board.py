@@ -1,0 +1,360 @@
+"""What the board and the page of a scene or character show.
+
+Everything is read for many scenes at once: the number of queries does not grow with them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from generation import defaults, orders
+from generation.models import Generation, KieModel, Reason, State
+from generation.orders import Order, OrderRefused, Wish
+from generation.pricing import NoPrice, Quote, quote
+from projects.models import Character, Project, Role, Scene, Take
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+LONG = timedelta(minutes=3)  # an order older than this says so, and is looked at less often
+TYPICAL_OF = 20  # so many of a project's last pictures say how long one takes
+FAILURES = (State.FAILED, State.REVIEW)
+AT_FAULT = (Reason.UNSAFE, Reason.PROMPT)
+PROVIDERS_LINE = ("waiting", "queuing", "queueing")  # KIE's words for a task that has not begun
+
+
+# How a project's pictures are made
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A project's settings with the model and the price that follow from them.
+
+    `quote` is None where nothing can be ordered; `refused` says why, if it is the model's fault.
+    """
+
+    settings: defaults.Settings
+    model: KieModel | None
+    resolution: str
+    quote: Quote | None
+    refused: OrderRefused | None = None
+
+    @property
+    def model_name(self) -> str:
+        return self.model.name if self.model else self.settings.model.value
+
+
+def setup_of(project: Project) -> Setup:
+    own = defaults.settings_of(project)
+    wanted = own.scene_resolution.value
+    try:
+        model = orders.model_named(own.model.value)
+    except OrderRefused as refused:
+        return Setup(own, None, wanted, None, refused)
+    resolution = model.resolution_named(wanted) if wanted else model.default_resolution
+    return Setup(own, model, resolution or wanted, _quote(model, resolution))
+
+
+def _quote(model: KieModel, resolution: str | None) -> Quote | None:
+    try:
+        return None if resolution is None else quote(model, resolution)
+    except NoPrice:
+        return None
+
+
+# Cards
+
+
+@dataclass(frozen=True)
+class Card:
+    """A scene or a character, its picture, its order, and what the next one would cost.
+
+    `order` is the newest that is under way, else the newest of all; `open_orders` counts those
+    under way. Exactly one of `offer` and `refused` is set.
+    """
+
+    subject: Scene | Character
+    picture: Take | None
+    take_count: int
+    order: Generation | None
+    open_orders: int
+    version: str
+    offer: Order | None
+    refused: OrderRefused | None
+    payer: User
+    may_edit: bool
+    typical_seconds: int | None
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.subject)
+
+    @property
+    def dom_id(self) -> str:
+        return f"{self.kind}-{self.subject.pk}"
+
+    @property
+    def name(self) -> str:
+        """ "Scene 12A", "Miro"."""
+        if isinstance(self.subject, Scene):
+            return _("Scene %(number)s") % {"number": self.subject.number}
+        return self.subject.name
+
+    @property
+    def alt(self) -> str:
+        """What the picture shows, for those who do not see it."""
+        subject = self.subject
+        title = subject.title if isinstance(subject, Scene) else ""
+        return ": ".join(filter(None, [self.name, title or subject.description[:200]]))
+
+    @property
+    def edit_url(self) -> str:
+        return reverse(f"projects:{self.kind}_edit", args=[self.subject.pk])
+
+    @property
+    def words_at_fault(self) -> bool:
+        """The last order failed over the description, which has not been changed since."""
+        order = self.order
+        return (
+            order is not None
+            and self.failed
+            and order.reason in AT_FAULT
+            and self.subject.updated_at < order.created_at
+        )
+
+    @cached_property
+    def key(self) -> str:
+        """One button, one key, one order."""
+        return uuid4().hex
+
+    @property
+    def is_open(self) -> bool:
+        return self.open_orders > 0
+
+    @property
+    def failed(self) -> bool:
+        return self.order is not None and self.order.state in FAILURES
+
+    @property
+    def can_cancel(self) -> bool:
+        return self.may_edit and self.order is not None and self.order.state == State.QUEUED
+
+    @property
+    def stage(self) -> str:
+        return stage_of(self.order) if self.order else ""
+
+    @property
+    def seconds(self) -> int:
+        """Since the order was placed."""
+        return seconds_since(self.order.created_at) if self.order else 0
+
+    @property
+    def is_long(self) -> bool:
+        return self.is_open and is_long(self.order)
+
+    @property
+    def look_every(self) -> int:
+        """Seconds between two looks at an open order."""
+        return 2 if self.is_long else 1
+
+    @property
+    def expected_seconds(self) -> int | None:
+        """How long the order probably takes in all, as long as that can be believed."""
+        typical = self.typical_seconds
+        return typical if typical and self.seconds < 2 * typical else None
+
+
+def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = None) -> list[Card]:
+    """The cards of scenes or of characters of one project, in the order of `subjects`."""
+    rows = _rows(subjects)
+    if not rows:
+        return []
+    setup = setup or setup_of(project)
+    pictures = Take.objects.in_bulk([row.picture_id for row in rows if row.picture_id])
+    under_way = _under_way(rows)
+    newest = _newest_orders([row for row in rows if row.pk not in under_way])
+    typical = _typical_seconds(project, setup.model) if under_way else None
+    cards = []
+    for row in rows:
+        row.project = project
+        open_orders = under_way.get(row.pk, [])
+        order = open_orders[0] if open_orders else newest.get(row.newest_order)
+        offer, refused = _offer(row, setup)
+        cards.append(
+            Card(
+                subject=row,
+                picture=pictures.get(row.picture_id),
+                take_count=row.take_count,
+                order=order,
+                open_orders=len(open_orders),
+                version=_version(row, order, len(open_orders)),
+                offer=offer,
+                refused=refused,
+                payer=project.owner,
+                may_edit=role >= Role.EDITOR,
+                typical_seconds=typical,
+            )
+        )
+    return cards
+
+
+def card_of(subject: Scene | Character, role: Role, setup: Setup | None = None) -> Card:
+    return cards_of(subject.project, _alone(subject), role, setup)[0]
+
+
+def version_of(subject: Scene | Character) -> str:
+    """The version that `card_of` would have, for two or three queries."""
+    row = _rows(_alone(subject).prefetch_related(None), cast=False)[0]
+    open_orders = _under_way([row]).get(row.pk, [])
+    order = open_orders[0] if open_orders else _newest_orders([row]).get(row.newest_order)
+    return _version(row, order, len(open_orders))
+
+
+def _alone(subject: Scene | Character) -> QuerySet[Any]:
+    return type(subject)._default_manager.filter(pk=subject.pk)
+
+
+def _rows(subjects: QuerySet[Any], cast: bool = True) -> list[Any]:
+    """The subjects with `picture_id`, `take_count`, `newest_order`, and the faces of the cast."""
+    subjects = subjects.with_picture()  # type: ignore[attr-defined]
+    if cast and subjects.model is Scene:
+        faces = Character.objects.with_picture()
+        subjects = subjects.prefetch_related(Prefetch("cast", faces))
+    return list(subjects.annotate(newest_order=_of_newest_order(subjects.model, "pk")))
+
+
+def _of_newest_order(model: type[Scene | Character], field: str) -> Subquery:
+    own = Generation.objects.filter(**{str(model._meta.model_name): OuterRef("pk")})
+    return Subquery(own.newest_first().values(field)[:1])
+
+
+def _under_way(rows: Sequence[Any]) -> dict[str, list[Generation]]:
+    """The open orders by the id of their scene or character, newest first."""
+    key = kind_of(rows[0])
+    found: dict[str, list[Generation]] = defaultdict(list)
+    for order in Generation.objects.open().filter(**{f"{key}__in": rows}).newest_first():
+        found[getattr(order, f"{key}_id")].append(order)
+    return found
+
+
+def _newest_orders(rows: Sequence[Any]) -> dict[str, Generation]:
+    ids = [row.newest_order for row in rows if row.newest_order]
+    return Generation.objects.in_bulk(ids) if ids else {}
+
+
+def _version(row: Any, order: Generation | None, open_orders: int) -> str:
+    """Changes when a card has something else to show than the clock."""
+    parts = [
+        int(row.updated_at.timestamp() * 1000),
+        row.picture_id or "",
+        row.chosen_id or "",
+        row.take_count,
+        open_orders,
+    ]
+    if order:
+        late = "late" if order.is_open and is_long(order) else ""
+        parts += [order.pk, order.state, order.task_state, late]
+    return ".".join(str(part) for part in parts)
+
+
+def _offer(subject: Scene | Character, setup: Setup) -> tuple[Order | None, OrderRefused | None]:
+    if setup.refused:
+        return None, setup.refused
+    try:
+        wish = Wish(project=subject.project, subject=subject)
+        return orders.prepare(wish, setup.model), None
+    except OrderRefused as refused:
+        return None, refused
+
+
+def _typical_seconds(project: Project, model: KieModel | None) -> int | None:
+    """How long this project's last pictures took from the click on: the middle one of them."""
+    stored = Generation.objects.filter(project=project, model=model, state=State.DONE)
+    times = stored.newest_first().values_list("created_at", "finished_at")[:TYPICAL_OF]
+    took = sorted(seconds_since(start, end) for start, end in times if end)
+    return max(1, took[len(took) // 2]) if took else None
+
+
+# An order's words
+
+
+def kind_of(subject: Scene | Character) -> str:
+    return "scene" if isinstance(subject, Scene) else "character"
+
+
+def stage_of(order: Generation) -> str:
+    if order.state == State.RUNNING and order.task_state.lower() in PROVIDERS_LINE:
+        return _("In the provider's line")
+    return str(order.get_state_display())
+
+
+def seconds_since(moment: datetime, until: datetime | None = None) -> int:
+    return max(0, int(((until or timezone.now()) - moment).total_seconds()))
+
+
+def is_long(order: Generation | None) -> bool:
+    return order is not None and timezone.now() - order.created_at > LONG
+
+
+# All of a project's scenes, or some
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A filter above the scenes: `name` stands in the address, `count` beside the words."""
+
+    name: str
+    words: str
+    count: int
+
+
+WHICH = {
+    "all": (gettext_lazy("All"), Q()),
+    "missing": (gettext_lazy("Missing"), Q(has_take=False)),
+    "open": (gettext_lazy("Under way"), Q(under_way=True)),
+    "failed": (gettext_lazy("Failed"), Q(newest_state__in=FAILURES, under_way=False)),
+}
+
+
+def scenes_of(project: Project, which: str) -> tuple[QuerySet[Scene], list[Choice]]:
+    """The scenes of one filter (a key of WHICH), and how many each of them would show."""
+    scenes = project.scenes.annotate(
+        has_take=Exists(Take.objects.filter(scene=OuterRef("pk"))),
+        under_way=Exists(Generation.objects.open().filter(scene=OuterRef("pk"))),
+        newest_state=_of_newest_order(Scene, "state"),
+    )
+    counts = scenes.aggregate(**{name: Count("pk", filter=q) for name, (_w, q) in WHICH.items()})
+    choices = [Choice(name, str(words), counts[name]) for name, (words, _q) in WHICH.items()]
+    return scenes.filter(WHICH[which][1]), choices
+
+
+# One scene or character
+
+
+def takes_of(subject: Scene | Character) -> QuerySet[Take]:
+    """Its takes with the orders that brought them, newest first."""
+    recipe = "output__generation"
+    return subject.takes.newest_first().select_related(
+        "made_by", f"{recipe}__model", f"{recipe}__ordered_by"
+    )
+
+
+def neighbours(scene: Scene) -> tuple[Scene | None, Scene | None]:
+    """The scenes before and after it in the film."""
+    others = Scene.objects.filter(project=scene.project_id).only("pk", "number", "title")
+    here = Q(position=scene.position)
+    before = others.filter(Q(position__lt=scene.position) | here & Q(pk__lt=scene.pk)).last()
+    after = others.filter(Q(position__gt=scene.position) | here & Q(pk__gt=scene.pk)).first()
+    return before, after

@@ -1,0 +1,228 @@
+"""What a person may send: a click on a button with a price, and a project's image settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from generation import defaults
+from generation.models import ImageSettings, KieModel
+from generation.pricing import NoPrice, Quote, quote
+from generation.templatetags.money import in_credits
+
+
+class ClickForm(forms.Form):
+    """The hidden fields of a button: its own key, and the price in hundredths that stands on it."""
+
+    key = forms.RegexField(r"\A[0-9a-f]{32}\Z", strip=False)
+    price = forms.IntegerField(min_value=0)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model on the list of models, with what a picture costs at each resolution."""
+
+    radio: Any
+    vendor: str
+    name: str
+    model_id: str
+    prices: list[tuple[str, Quote]]
+    note: str = ""
+
+
+class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A project's image settings, of which only what the model can do is offered.
+
+    A value that the model does not have gives way to the default, and `replaced` names it.
+    """
+
+    class Meta:
+        model = ImageSettings
+        fields = [
+            "provider",
+            "model",
+            "scene_aspect_ratio",
+            "character_aspect_ratio",
+            "scene_resolution",
+        ]
+
+    RATIOS = {
+        "scene_aspect_ratio": (gettext_lazy("Aspect ratio of scenes"), defaults.SCENE_RATIO),
+        "character_aspect_ratio": (
+            gettext_lazy("Aspect ratio of characters"),
+            defaults.CHARACTER_RATIO,
+        ),
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.catalogue = list(KieModel.objects.filter(is_active=True).prefetch_related("prices"))
+        self.replaced: list[str] = []
+        self._offer_providers()
+        self._offer_models()
+        for name, (label, default) in self.RATIOS.items():
+            self._offer_ratios(name, str(label), default)
+        self._offer_resolutions()
+
+    @property
+    def offers(self) -> Iterator[Offer]:
+        """The radio buttons of the models."""
+        by_id = {model.model_id: model for model in self.catalogue}
+        for radio in self["model"]:
+            model_id = str(radio.data["value"])
+            model = by_id.get(model_id or defaults.MODEL)
+            note = "" if model else _("not offered any more")
+            yield Offer(
+                radio=radio,
+                vendor=model.vendor if model and model_id else "",
+                name=model.name if model else model_id,
+                model_id=model_id,
+                prices=price_list(model) if model else [],
+                note=note if model_id else _("default"),
+            )
+
+    @property
+    def ratio_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.RATIOS if name in self.fields]
+
+    @property
+    def price(self) -> Quote | None:
+        """What a picture costs with what stands in the form now."""
+        resolution = self["scene_resolution"].value() if "scene_resolution" in self.fields else ""
+        if self.chosen is None:
+            return None
+        return _price(self.chosen, resolution or self.chosen.default_resolution)
+
+    def clean_model(self) -> str:
+        model_id: str = self.cleaned_data["model"]
+        if self.chosen is None or not self.chosen.is_active:
+            raise ValidationError(_("This model is not offered any more. Choose another one."))
+        if not price_list(self.chosen):
+            raise ValidationError(_("This model has no price yet, so it cannot be ordered."))
+        return model_id
+
+    def clean(self) -> dict[str, Any]:
+        super().clean()
+        model, data = self.chosen, self.cleaned_data
+        if model is None:
+            return data
+        resolution = data.get("scene_resolution") or model.default_resolution
+        for name, (_label, default) in self.RATIOS.items():
+            ratio = data.get(name) or default
+            if name in data and [ratio, resolution] in model.impossible:
+                self.add_error(
+                    name,
+                    _("%(model)s cannot do %(ratio)s at %(resolution)s.")
+                    % {"model": model, "ratio": ratio, "resolution": resolution},
+                )
+        return data
+
+    def save(self, commit: bool = True) -> ImageSettings:
+        if "scene_resolution" not in self.fields:
+            self.instance.scene_resolution = ""  # the model has none, and would refuse the old one
+        own: ImageSettings = super().save(commit)
+        return own
+
+    # What is offered
+
+    def _offer_providers(self) -> None:
+        choices = [("", _("Default (%(value)s)") % {"value": defaults.PROVIDER})]
+        choices += [(defaults.PROVIDER, defaults.PROVIDER)]
+        self.fields["provider"] = forms.ChoiceField(
+            choices=choices, required=False, label=_("Provider")
+        )
+        self._give_way("provider", {value for value, _words in choices}, "")
+
+    def _offer_models(self) -> None:
+        wanted = self._wanted("model")
+        self.chosen = KieModel.objects.prefetch_related("prices").named(wanted or defaults.MODEL)
+        if wanted and self.chosen:
+            wanted = self.chosen.model_id  # settings may hold an alias
+        ids = ["", *(model.model_id for model in self.catalogue)]
+        if wanted not in ids:
+            ids.insert(1, wanted)
+        self.fields["model"] = forms.ChoiceField(
+            choices=[(model_id, model_id) for model_id in ids],
+            required=False,
+            label=_("Model"),
+            widget=forms.RadioSelect,
+        )
+        self.initial["model"] = wanted
+
+    def _offer_ratios(self, name: str, label: str, default: str) -> None:
+        if self.chosen is None or not self.chosen.ratio_field:
+            del self.fields[name]
+            return
+        has_default = default in self.chosen.ratios
+        choices = [("", _("Default (%(value)s)") % {"value": default})] if has_default else []
+        choices += [(ratio, ratio) for ratio in sorted(self.chosen.ratios, key=_shape)]
+        self.fields[name] = forms.ChoiceField(
+            choices=choices,
+            required=not has_default,
+            label=label,
+            help_text=default,
+            widget=forms.RadioSelect,
+        )
+        self._give_way(name, {value for value, _words in choices}, choices[0][0])
+
+    def _offer_resolutions(self) -> None:
+        model = self.chosen
+        if model is None or not model.resolutions:
+            del self.fields["scene_resolution"]
+            return
+        usual = _("Default (%(value)s)") % {"value": model.default_resolution}
+        choices = [("", usual)]
+        for resolution in model.resolutions:
+            price = _price(model, resolution)
+            words = f"{resolution} · {in_credits(price.credits)}" if price else resolution
+            choices.append((resolution, words))
+        self.fields["scene_resolution"] = forms.ChoiceField(
+            choices=choices, required=False, label=_("Resolution"), widget=forms.RadioSelect
+        )
+        own = self._wanted("scene_resolution")
+        self.initial["scene_resolution"] = model.resolution_named(own) or own  # "2k" is "2K"
+        self._give_way("scene_resolution", {value for value, _words in choices}, "")
+
+    def _wanted(self, name: str) -> str:
+        if self.is_bound:
+            return str(self.data.get(name, ""))
+        return str(self.initial.get(name) or "")
+
+    def _give_way(self, name: str, offered: set[str], instead: str) -> None:
+        wanted = str(self.initial.get(name) or "")
+        if wanted in offered:
+            return
+        self.initial[name] = instead
+        if wanted and not self.is_bound:
+            self.replaced.append(wanted)
+
+
+def price_list(model: KieModel) -> list[tuple[str, Quote]]:
+    """(resolution, price), or one ("", price) where it is the same for all; empty without any."""
+    prices = [(r, _price(model, r)) for r in model.resolutions or [""]]
+    known = [(resolution, price) for resolution, price in prices if price]
+    if len({price.credits for _r, price in known}) == 1:
+        return [("", known[0][1])]
+    return known
+
+
+def _price(model: KieModel, resolution: str) -> Quote | None:
+    try:
+        return quote(model, resolution)
+    except NoPrice:
+        return None
+
+
+def _shape(ratio: str) -> float:
+    """From the widest to the tallest."""
+    width, _colon, height = ratio.partition(":")
+    try:
+        return -float(width) / float(height)
+    except (ValueError, ZeroDivisionError):
+        return 0
