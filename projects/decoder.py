@@ -70,9 +70,7 @@ def limit_this_process() -> None:
 
 def decode(data: bytes, kind: str) -> tuple[dict[str, int], bytes]:
     """What the file is, and its thumbnail. `end`: how many of the bytes are the picture."""
-    # Pillow refuses twice this number, and for WebP does so before it takes memory for the canvas.
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
-    warnings.simplefilter("ignore")  # at half of that it warns
+    warnings.simplefilter("ignore")  # Pillow warns of many pixels before we can refuse them
     ends, opens = {
         "PNG": (end_of_png, PngImageFile),
         "JPEG": (end_of_jpeg, JpegImageFile),

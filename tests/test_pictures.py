@@ -435,7 +435,7 @@ def test_the_decoder_cannot_fill_our_memory_and_knows_no_secrets(
         "limit_this_process()\nwhile True: os.write(1, bytes(1_000_000))\nif __name__",
     ).replace("import io\n", "import io\nimport os\n")
     decoder(monkeypatch, tmp_path, flood)
-    with pytest.raises(DecoderDown):
+    with pytest.raises(DecoderDown, match="ended with 1"):
         check(encoded(drawing(), "PNG"))
     monkeypatch.setenv("KIE_API_KEY", "a secret")
     decoder(
