@@ -202,6 +202,8 @@ def prepare() -> str:
 
     os.environ["DJANGO_SETTINGS_MODULE"] = "imagegen.settings"
     django.setup()
+    # What is wrong with the program shows here, once, and not in every process.
+    call_command("check", stdout=io.StringIO())
     call_command("migrate", verbosity=0, interactive=False)
     call_command("load_kie_models", stdout=io.StringIO())
     call_command("collectstatic", verbosity=0, interactive=False)
