@@ -115,7 +115,6 @@ class Command(BaseCommand):
         self.stdout.write(f"Bill: {_sum(chosen)}. Skipped: {len(skipped)}.{end}")
 
     def _place(self, chosen: Sequence[Ready]) -> tuple[list[Generation], str]:
-        placed: list[Generation] = []
         refused: Counter[str] = Counter()
         without_credits: set[User | None] = set()
         try:
@@ -124,12 +123,13 @@ class Command(BaseCommand):
                     refused["left when the credits were used up"] += 1
                 elif not missing.is_served(item.subject):
                     try:
-                        placed.append(orders.place(item.order, item.terms))
+                        orders.place(item.order, item.terms)
                     except orders.OrderRefused as error:
                         refused[f"{item.terms.payer}: {error.words}"] += 1
                         if error.code == "credits":
                             without_credits.add(item.terms.payer)
         finally:
+            placed = _placed(chosen)  # asked of the database: it knows, wherever we were stopped
             held = credits_text(sum(generation.price for generation in placed))
             self.stdout.write(f"Ordered: {_count(len(placed), 'picture')}, {held} credits held.")
         return placed, " ".join(f"{count} not ordered: {why}" for why, count in refused.items())
@@ -199,6 +199,16 @@ def _amount(text: str) -> int:
 def _projects(names: Sequence[str]) -> QuerySet[Project] | None:
     """The projects with these ids or names; None, all of them, without any."""
     return Project.objects.filter(pk__in=[project_named(n).pk for n in names]) if names else None
+
+
+def _placed(chosen: Sequence[Ready]) -> list[Generation]:
+    """The orders that there are on these terms."""
+    users = {item.terms.user for item in chosen}
+    placed: list[Generation] = []
+    for start in range(0, len(chosen), BATCH):
+        keys = [item.terms.key for item in chosen[start : start + BATCH]]
+        placed += Generation.objects.filter(ordered_by__in=users, order_key__in=keys)
+    return placed
 
 
 def _states(ids: Sequence[str], only: Q | None = None) -> dict[str, str]:
