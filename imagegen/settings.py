@@ -167,6 +167,7 @@ if BUCKET:
             "file_overwrite": True,
             "querystring_auth": True,
             "querystring_expire": 300,
+            "object_parameters": {"CacheControl": "private, max-age=31536000, immutable"},
             # boto3's newer default checksums break some S3 look-alikes.
             "client_config": Config(
                 request_checksum_calculation="when_required",
@@ -179,10 +180,7 @@ if BUCKET:
         },
     }
 else:
-    picture_storage = {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"allow_overwrite": True},
-    }
+    picture_storage = {"BACKEND": "projects.storage.WholeFileStorage"}
 STORAGES: dict[str, dict[str, Any]] = {
     "default": picture_storage,
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

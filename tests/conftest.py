@@ -19,7 +19,7 @@ from tests import servers
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
-    from pytest_django.fixtures import SettingsWrapper
+    from pytest_django import Settings
     from redis import Redis
 
     from projects.models import Project
@@ -65,7 +65,7 @@ def emptied_after_each_test() -> None:
 
 
 @pytest.fixture(autouse=True)
-def pictures_in_a_folder_of_this_test(settings: SettingsWrapper, tmp_path: Path) -> None:
+def pictures_in_a_folder_of_this_test(settings: Settings, tmp_path: Path) -> None:
     settings.MEDIA_ROOT = tmp_path / "media"
 
 
