@@ -173,7 +173,7 @@ class CreditLedgerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         return request.user.has_perm("credits.change_creditledger")
 
     def get_urls(self) -> list[URLPattern]:
-        def address(route: str, view: Any, name: str) -> URLPattern:
+        def address(route: str, view: Any, name: str) -> Any:
             return path(
                 route, self.admin_site.admin_view(view), name=f"credits_creditledger_{name}"
             )
@@ -339,5 +339,5 @@ class LedgerEntryAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         return dollars(entry.real_cost)
 
     @admin.display(description=gettext_lazy("resolved by"))
-    def resolved_by(self, entry: LedgerEntry) -> LedgerEntry | None:
-        return LedgerEntry.objects.filter(hold=entry).first()
+    def resolved_by(self, entry: LedgerEntry) -> str:
+        return str(LedgerEntry.objects.filter(hold=entry).first() or "–")

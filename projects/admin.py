@@ -76,8 +76,13 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return rows.annotate(**counts)
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """The owner is chosen; users are made and deleted elsewhere."""
         help_texts = {"owner": _("Pays for what is ordered in this project from now on.")}
-        return super().get_form(request, *args, **{"help_texts": help_texts, **kwargs})
+        form = super().get_form(request, *args, **{"help_texts": help_texts, **kwargs})
+        if "owner" in form.base_fields:
+            widget = form.base_fields["owner"].widget
+            widget.can_add_related = widget.can_change_related = widget.can_delete_related = False
+        return form
 
     def has_delete_permission(self, request: HttpRequest, obj: Project | None = None) -> bool:
         """Orders, charges and pictures refer to it; its owner may delete an empty one."""

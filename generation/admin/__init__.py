@@ -1,6 +1,6 @@
 """The staff's site: the catalogue, orders, pauses, and what projects chose for their pictures."""
 
-from allauth.account.decorators import secure_admin_login  # type: ignore[import-untyped]
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
@@ -13,6 +13,7 @@ __all__ = ["GenerationAdmin", "KieModelAdmin", "PauseAdmin", "ProjectAdmin"]
 
 admin.site.site_header = admin.site.site_title = "imagegen"
 admin.site.index_title = _("Administration")
+admin.site.enable_nav_sidebar = False  # the lists need its room; Home has the same links
 admin.site.site_url = None  # templates/admin/base_site.html leads to the studio
 # Staff sign in where everybody does: the tries of a password are limited there.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]

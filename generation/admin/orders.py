@@ -7,7 +7,7 @@ not been sent, and name the task that KIE's own log shows for one whose answer w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -20,6 +20,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -31,7 +32,7 @@ from credits.admin import ReadOnly
 from credits.models import LedgerEntry
 from generation import lifecycle
 from generation.admin.catalogue import pretty
-from generation.models import Callback, Event, Generation, Output, State
+from generation.models import Callback, Event, Generation, Output, Reason, State
 from generation.templatetags.money import credits, dollars, in_credits
 from projects.admin import picture_of
 
@@ -72,6 +73,41 @@ class WorkFilter(admin.SimpleListFilter):
         return None
 
 
+class ReasonFilter(admin.SimpleListFilter):
+    """By the short word; the sentences for users are too long to choose from."""
+
+    title = gettext_lazy("reason")
+    parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(reason.value, reason.value) for reason in Reason]
+
+    def queryset(self, request: HttpRequest, orders: QuerySet[Any]) -> QuerySet[Any] | None:
+        return orders.filter(reason=self.value()) if self.value() else None
+
+
+class MonthFilter(admin.SimpleListFilter):
+    """The last twelve months. Django's date hierarchy reads the whole table to find its years."""
+
+    title = gettext_lazy("month")
+    parameter_name = "month"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        today = timezone.localdate()
+        months = (divmod(today.year * 12 + today.month - 1 - back, 12) for back in range(12))
+        firsts = (date(year, month + 1, 1) for year, month in months)
+        return [(f"{first:%Y-%m}", date_format(first, "YEAR_MONTH_FORMAT")) for first in firsts]
+
+    def queryset(self, request: HttpRequest, orders: QuerySet[Any]) -> QuerySet[Any] | None:
+        if self.value() not in dict(self.lookup_choices):
+            return None
+        year, month = map(int, str(self.value()).split("-"))
+        first, after = datetime(year, month, 1), datetime(year + month // 12, month % 12 + 1, 1)
+        return orders.filter(
+            created_at__gte=timezone.make_aware(first), created_at__lt=timezone.make_aware(after)
+        )
+
+
 class TaskForm(forms.Form):
     task_id = forms.CharField(
         label=gettext_lazy("KIE task"),
@@ -96,7 +132,12 @@ class TaskForm(forms.Form):
         return adopted
 
 
-class OutputInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+class ReadOnlyInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields
+
+
+class OutputInline(ReadOnlyInline):
     model = Output
     fields = ["index", "picture", "link"]
 
@@ -111,10 +152,14 @@ class OutputInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
         return format_html('<a href="{0}" rel="noreferrer">{0}</a>', output.url)
 
 
-class EventInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+class EventInline(ReadOnlyInline):
     model = Event
     verbose_name_plural = gettext_lazy("trail")
-    fields = ["at", "state", "message", "said"]
+    fields = ["exactly_at", "state", "message", "said"]
+
+    @admin.display(description=gettext_lazy("when"))
+    def exactly_at(self, event: Event) -> str:
+        return f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S}"
 
     @admin.display(description=gettext_lazy("KIE's answer"))
     def said(self, event: Event) -> SafeString | str:
@@ -125,7 +170,7 @@ class EventInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
         )
 
 
-class CallbackInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+class CallbackInline(ReadOnlyInline):
     model = Callback
     fields = ["received_at", "task_id", "heard_at"]
 
@@ -144,14 +189,13 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         "task_id",
         "reason_word",
     ]
-    list_filter = [WorkFilter, "state", "created_at", "reason", "model"]
+    list_filter = [WorkFilter, "state", "created_at", MonthFilter, ReasonFilter, "model"]
     list_select_related = ["model", "project", "payer"]
     list_per_page = 50
     paginator = CappedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     ordering = ["-created_at", "-pk"]
-    date_hierarchy = "created_at"
     search_fields = [
         "=id",
         "=task_id",
@@ -238,7 +282,7 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def reason_word(self, order: Generation) -> str:
         return order.reason or "–"
 
-    @admin.display(description=gettext_lazy("createTask, as sent"))
+    @admin.display(description=gettext_lazy("request to KIE, as sent"))
     def request_sent(self, order: Generation) -> SafeString:
         return pretty(order.request)
 
