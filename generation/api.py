@@ -8,8 +8,9 @@ An `Idempotency-Key` header makes a repeated POST the same order.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from django.conf import settings
@@ -25,7 +26,7 @@ from django.views.decorators.csrf import csrf_exempt
 from generation import orders, prompts
 from generation.models import Generation, Reason, State
 from projects import access
-from projects.models import Role
+from projects.models import Character, Role, Scene
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -51,11 +52,10 @@ class ApiError(Exception):
         self.body = {"code": code, "message": message, **({"field": field} if field else {})}
 
 
-class View(Protocol):
-    def __call__(self, request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse: ...
+View = Callable[..., HttpResponse]
 
 
-def json_api(*methods: str) -> Any:
+def json_api(*methods: str) -> Callable[[View], View]:
     """A view for programs: its own methods, a session or a token, and every error as JSON."""
 
     def wrap(view: View) -> View:
@@ -131,7 +131,7 @@ def _answer(request: HttpRequest, generation: Generation) -> HttpResponse:
             }
         )
     return _error(
-        STATUS_OF.get(generation.reason, 502),
+        STATUS_OF.get(Reason(generation.reason), 502),
         generation.reason,
         str(generation.get_reason_display()),
     )
@@ -152,7 +152,7 @@ def _check_caller(request: HttpRequest, methods: tuple[str, ...]) -> None:
         raise ApiError(405, "method", _("This address takes %s.") % ", ".join(methods))
     if not request.user.is_authenticated:
         raise ApiError(401, "sign_in", _("Sign in, or send an API token."))
-    if not request.by_token and request.method == "POST" and not _csrf_holds(request):
+    if not access.came_by_token(request) and request.method == "POST" and not _csrf_holds(request):
         raise ApiError(403, "csrf", _("The X-CSRFToken header is missing or wrong."))
 
 
@@ -192,7 +192,7 @@ def _wish(user: User, data: dict[str, Any]) -> orders.Wish:
     scene_id, character_id = data.get("sceneId"), data.get("characterId")
     if scene_id and character_id:
         raise ApiError(422, "subject", _("A scene or a character, not both."), "characterId")
-    subject = None
+    subject: Scene | Character | None = None
     if scene_id:
         subject = access.scene_for(user, scene_id, Role.EDITOR)
     elif character_id:

@@ -1,4 +1,4 @@
-"""KIE's callbacks: a hint that a task has ended, and the way back to an order whose answer was lost.
+"""KIE's callbacks: a hint that a task has ended, and the way back to an order without an answer.
 
 The address of a callback carries the order and a tag made with our secret. KIE signs only the task
 and the time, never the body, so nothing that a callback says is believed: the pair (order, task) is

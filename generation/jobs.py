@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import wraps
-from typing import ParamSpec
 
 from django.conf import settings
 from django.utils import timezone
@@ -38,21 +37,19 @@ PAUSED_SECONDS = 15  # between two looks at whether ordering goes on
 POLL_BATCH, POLL_THREADS = 48, 8
 RING_LIMIT = 50
 
-Args = ParamSpec("Args")
-
 
 def kie() -> Kie:
     return Kie(settings.KIE_API_URL, settings.KIE_UPLOAD_URL, settings.KIE_API_KEY or "sandbox")
 
 
-def step(function: Callable[Args, None]) -> Callable[Args, None]:
+def step(function: Callable[..., None]) -> Callable[..., None]:
     """A step that notices another worker on its row stops there."""
 
     @wraps(function)
-    def run(*args: Args.args, **kwargs: Args.kwargs) -> None:
-        doorbell.answered(function.__name__, *args)
+    def run(*ids: str) -> None:
+        doorbell.answered(function.__name__, *ids)
         try:
-            function(*args, **kwargs)
+            function(*ids)
         except lifecycle.LeaseLost as lost:
             log.info("[Image] %s: another worker has order %s", function.__name__, lost)
 

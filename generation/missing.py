@@ -63,8 +63,7 @@ def _without_picture(
     rows = kind.objects.without_picture().filter(~Exists(under_way))
     if projects is not None:
         rows = rows.filter(project__in=projects)
-    if kind is Scene:
-        rows = rows.prefetch_related("cast")
+    rows = rows.prefetch_related(*(["cast"] if kind is Scene else []))
     rows = rows.select_related("project__owner", "project__image_settings")
     return rows.order_by("project", *(kind._meta.ordering or ()))
 

@@ -1,4 +1,4 @@
-"""An order for a picture, and what it needs to know: the models, a project's settings, its outputs."""
+"""An order for a picture, and what it stands on: the models, a project's settings, its outputs."""
 
 from __future__ import annotations
 

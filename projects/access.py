@@ -92,6 +92,7 @@ def user_of_token(secret: str) -> User | None:
 
 
 TOKEN_PATHS = ("/api/", "/takes/")
+PROGRAM = "imagegen.program"  # no header can have this name in META
 
 
 def token_middleware(
@@ -99,14 +100,13 @@ def token_middleware(
 ) -> Callable[[HttpRequest], HttpResponse]:
     """`Authorization: Bearer …` makes a request its token's user's, at the API and for pictures.
 
-    Sets `request.by_token`. A browser never sends this header by itself, so such a request needs
-    no protection against forgery.
+    A browser never sends this header by itself, so such a request needs no protection against
+    forgery (`came_by_token`).
     """
 
     def answer(request: HttpRequest) -> HttpResponse:
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-        request.by_token = scheme.lower() == "bearer" and request.path.startswith(TOKEN_PATHS)
-        if request.by_token:
+        if scheme.lower() == "bearer" and request.path.startswith(TOKEN_PATHS):
             user = user_of_token(secret.strip())
             if user is None:
                 return JsonResponse(
@@ -114,9 +114,14 @@ def token_middleware(
                     status=401,
                 )
             request.user = user
+            request.META[PROGRAM] = True
         return get_response(request)
 
     return answer
+
+
+def came_by_token(request: HttpRequest) -> bool:
+    return PROGRAM in request.META
 
 
 def _digest(secret: str) -> str:

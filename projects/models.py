@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from django.conf import settings
 from django.db import models
@@ -97,20 +97,22 @@ class Pictured(models.Model):
         abstract = True
 
 
-class PicturedQuerySet(models.QuerySet):  # type: ignore[type-arg]
-    def with_picture(self) -> PicturedQuerySet:
+PicturedModel = TypeVar("PicturedModel", bound=Pictured)
+
+
+class PicturedQuerySet(models.QuerySet[PicturedModel]):
+    def with_picture(self) -> Self:
         """Adds `picture_id` (chosen, else newest take; None without any) and `take_count`."""
-        key = self.model._meta.model_name  # "scene" or "character": Take's field of that name
+        key = "scene" if issubclass(self.model, Scene) else "character"  # Take's field for it
         takes = Take.objects.filter(**{key: models.OuterRef("pk")})
         count = takes.order_by().values(key).annotate(n=models.Count("pk")).values("n")
+        newest = takes.newest_first().values("pk")[:1]
         return self.annotate(
-            picture_id=Coalesce(
-                "chosen_id", models.Subquery(takes.newest_first().values("pk")[:1])
-            ),
+            picture_id=Coalesce("chosen_id", models.Subquery(newest)),
             take_count=Coalesce(models.Subquery(count), 0),
         )
 
-    def without_picture(self) -> PicturedQuerySet:
+    def without_picture(self) -> Self:
         return self.filter(takes__isnull=True)
 
 
@@ -119,7 +121,7 @@ class Character(Pictured):
 
     name = models.CharField(_("name"), max_length=200)
 
-    objects = PicturedQuerySet.as_manager()
+    objects = PicturedQuerySet["Character"].as_manager()
 
     class Meta:
         ordering = ["created_at", "pk"]
@@ -131,7 +133,7 @@ class Character(Pictured):
 
 
 class Scene(Pictured):
-    """One numbered shot description. `number` is its name on the slate (12, 12A); `position` orders."""
+    """One shot in words. `number` is its name on the slate (12, 12A); `position` is its order."""
 
     number = models.CharField(_("number"), max_length=12)
     position = models.PositiveIntegerField(_("position"))
@@ -140,7 +142,7 @@ class Scene(Pictured):
         Character, blank=True, related_name="scenes", verbose_name=_("cast")
     )
 
-    objects = PicturedQuerySet.as_manager()
+    objects = PicturedQuerySet["Scene"].as_manager()
 
     class Meta:
         ordering = ["position", "pk"]
