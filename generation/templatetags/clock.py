@@ -7,7 +7,7 @@ register = template.Library()
 
 @register.filter
 def duration(seconds: int) -> str:
-    """18 → "18 s", 125 → "2 min 5 s", 7500 → "2 h 5 min": symbols of any language."""
+    """18 → "18 s", 125 → "2 min 5 s", 7500 → "2 h 5 min"; the same in every language."""
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     if hours:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     class Request(HttpRequest):
         """A request of somebody who is signed in."""
 
-        user: User  # type: ignore[assignment]
+        user: User
         htmx: HtmxDetails
 
 else:

@@ -1,0 +1,80 @@
+"""/healthz: what is wrong, in one word each, for everybody and without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from django.conf import settings as django_settings
+from django.core.cache import cache
+from django.test import Client
+
+from tests.servers import Site
+
+PARTS = ["database", "queue", "storage", "provider"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> Iterator[None]:
+    cache.clear()
+    yield
+
+
+def health(client: Client) -> tuple[int, dict[str, str]]:
+    response = client.get("/healthz")
+    return response.status_code, response.json()
+
+
+@pytest.mark.browser
+def test_the_running_site_is_well(site: Site) -> None:
+    response = requests.get(f"{site.url}/healthz", timeout=30)
+    assert response.json() == dict.fromkeys(PARTS, "ok")
+    assert response.status_code == 200
+    assert "no-store" in response.headers["Cache-Control"]
+
+
+@pytest.mark.django_db
+def test_a_site_without_workers_says_so(client: Client) -> None:
+    status, parts = health(client)
+    assert status == 503
+    assert parts["database"] == "ok"
+    assert parts["queue"] == "missing"
+
+
+@pytest.mark.django_db
+def test_without_the_queue_it_says_so_and_asks_nobody(client: Client, settings: Any) -> None:
+    nowhere = "redis://127.0.0.1:9/0"
+    settings.RQ_QUEUES = {
+        name: {"URL": nowhere, "DEFAULT_TIMEOUT": 1} for name in ("tick", "orders", "pictures")
+    }
+    settings.CACHES = {"default": django_settings.CACHES["default"] | {"LOCATION": nowhere}}
+    status, parts = health(client)
+    assert status == 503
+    assert parts == {
+        "database": "ok",
+        "queue": "queue_down",
+        "storage": "unknown",
+        "provider": "unknown",
+    }
+
+
+@pytest.mark.django_db
+def test_a_silent_provider_is_named(client: Client, settings: Any) -> None:
+    settings.KIE_API_URL = "http://127.0.0.1:9"
+    assert health(client)[1]["provider"] == "silent"
+
+
+@pytest.mark.django_db
+def test_a_storage_that_takes_nothing_is_named(
+    client: Client, settings: Any, tmp_path: Any
+) -> None:
+    (tmp_path / "file").touch()
+    settings.MEDIA_ROOT = tmp_path / "file"
+    assert health(client)[1]["storage"] == "broken"
+
+
+@pytest.mark.django_db
+def test_only_looking_is_allowed(client: Client) -> None:
+    assert client.post("/healthz").status_code == 405

@@ -1,0 +1,257 @@
+"""A project's settings: only what the model can do is offered and taken."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from generation import defaults, orders
+from generation.models import ImageSettings, KieModel, Price
+from projects.models import Member, Project, Role
+from tests import stages
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
+
+DOCUMENT = {
+    "name": "hladanie v psuti_nova",
+    "style": "",
+    "provider": "kie",
+    "model": "seedream-3.0/2k",
+    "character_aspect_ratio": "1:1",
+    "scene_aspect_ratio": "16:9",
+    "scene_resolution": "2K",
+}
+
+
+@pytest.fixture
+def client(alice: User) -> Client:
+    return signed_in(alice)
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def address(project: Project) -> str:
+    return reverse("generation:settings", args=[project.pk])
+
+
+def save(client: Client, project: Project, **changes: str) -> Any:
+    return client.post(address(project), DOCUMENT | changes)
+
+
+def form(client: Client, project: Project, **values: str) -> str:
+    return str(client.get(address(project), values).content.decode())
+
+
+def options(client: Client, project: Project, **values: str) -> str:
+    response = client.get(address(project), values, headers={"HX-Request": "true"})
+    return str(response.content.decode())
+
+
+def offered(html: str, name: str) -> list[str]:
+    return re.findall(rf'<input type="radio" name="{name}" value="([^"]*)"', html)
+
+
+def picked(html: str, name: str) -> list[str]:
+    return re.findall(rf'<input type="radio" name="{name}" value="([^"]*)"[^>]*checked', html)
+
+
+def test_the_documents_settings_are_kept(client: Client, project: Project) -> None:
+    response = save(client, project, name="Duny", style="35 mm")
+    assert response["Location"] == reverse("generation:board", args=[project.pk])
+    project = Project.objects.get()
+    assert (project.name, project.style) == ("Duny", "35 mm")
+    own = defaults.settings_of(project)
+    assert own.model == defaults.Setting("seedream-3.0/2k", "project.modelConfig.image.model")
+    assert own.scene_resolution.value == "2K"
+    assert own.character_aspect_ratio.value == "1:1"
+
+
+def test_nothing_chosen_is_the_default(client: Client, project: Project) -> None:
+    html = form(client, project)
+    for words in ("Default (kie)", "Default (16:9)", "Default (1:1)", "Default (2K)"):
+        assert words in html
+    assert picked(html, "model") == [""]
+    assert "Seedream 4.5" in html
+    empty = dict.fromkeys(set(DOCUMENT) - {"name"}, "")
+    assert save(client, project, **empty).status_code == 302
+    own = defaults.settings_of(Project.objects.get())
+    assert own.model == defaults.Setting(defaults.MODEL, "default")
+    assert own.scene_resolution == defaults.Setting("", "default")
+
+
+def test_every_active_model_with_its_prices(client: Client, project: Project) -> None:
+    KieModel.objects.filter(model_id="z-image").update(is_active=False)
+    html = form(client, project)
+    models = KieModel.objects.filter(is_active=True)
+    assert set(offered(html, "model")) == {"", *models.values_list("model_id", flat=True)}
+    pro = html[html.index("seedream/5-pro-text-to-image</code>") :]
+    words = " ".join(re.sub(r"<[^>]*>", " ", pro[: pro.index("</label>")]).split())
+    assert words == "seedream/5-pro-text-to-image 1K 7 2K 14"
+
+
+def test_only_what_the_model_can_do_is_offered(client: Client, project: Project) -> None:
+    html = options(client, project, model="grok-imagine/text-to-image")
+    assert html.lstrip().startswith('<div class="form" id="options"')
+    assert offered(html, "scene_aspect_ratio") == ["", "16:9", "3:2", "1:1", "2:3", "9:16"]
+    assert offered(html, "scene_resolution") == ["", "standard", "pro"]
+    html = options(client, project, model="google/imagen4")
+    assert "no choice of resolution" in html
+    assert offered(html, "scene_resolution") == []
+
+
+def test_a_default_that_the_model_lacks_is_not_offered(client: Client, project: Project) -> None:
+    html = options(client, project, model="4o-image-api")  # 1:1, 3:2, 2:3
+    assert offered(html, "scene_aspect_ratio") == ["3:2", "1:1", "2:3"]
+    assert picked(html, "scene_aspect_ratio") == ["3:2"]
+    assert offered(html, "character_aspect_ratio") == ["", "3:2", "1:1", "2:3"]
+
+
+def test_what_another_model_lacks_gives_way_and_is_said(client: Client, project: Project) -> None:
+    save(client, project, model="seedream/4.5-text-to-image", scene_aspect_ratio="21:9")
+    html = options(client, project, model="seedream-3.0/2k", scene_aspect_ratio="21:9")
+    assert "does not have 21:9" in html
+    assert picked(html, "scene_aspect_ratio") == [""]
+    kept = options(client, project, model="nano-banana-2", scene_aspect_ratio="21:9")
+    assert picked(kept, "scene_aspect_ratio") == ["21:9"]
+    assert defaults.settings_of(Project.objects.get()).model.value != "nano-banana-2"
+
+
+def test_a_price_shows_at_once(client: Client, project: Project) -> None:
+    pro = "seedream/5-pro-text-to-image"
+    assert "<b>7 credits</b> ($0.035)" in options(client, project, model=pro)
+    html = options(client, project, model=pro, scene_resolution="2K")
+    assert "<b>14 credits</b> ($0.07)" in html
+
+
+def test_without_script_a_button_shows_the_models_options(client: Client, project: Project) -> None:
+    response = save(client, project, model="google/imagen4", show="yes", name="Unsaved")
+    html = response.content.decode()
+    assert response.status_code == 200
+    assert picked(html, "model") == ["google/imagen4"]
+    assert "no choice of resolution" in html
+    assert 'value="Unsaved"' in html
+    assert Project.objects.get().name == project.name
+    assert not ImageSettings.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": ""},
+        {"style": "x" * 1001},
+        {"provider": "gemini"},
+        {"model": "no/such"},
+        {"scene_aspect_ratio": "21:9"},
+        {"character_aspect_ratio": "17:3"},
+        {"scene_resolution": "4K"},
+        {"model": "4o-image-api", "scene_aspect_ratio": ""},
+        {
+            "model": "gpt-image-2-text-to-image",
+            "scene_aspect_ratio": "9:21",
+            "scene_resolution": "4K",
+        },
+        # The default ratio of characters, 1:1, is the impossible one
+        {
+            "model": "gpt-image-2-text-to-image",
+            "character_aspect_ratio": "",
+            "scene_resolution": "4K",
+        },
+    ],
+)
+def test_what_cannot_be_is_refused_whole(
+    changes: dict[str, str], client: Client, project: Project
+) -> None:
+    response = save(client, project, **{"name": "Other"} | changes)
+    assert response.status_code == 422
+    assert "errorlist" in response.content.decode()
+    assert Project.objects.get().name == "hladanie v psuti_nova"
+    assert not ImageSettings.objects.exists()
+
+
+def test_a_model_that_is_off_or_without_price_is_not_taken(
+    client: Client, project: Project
+) -> None:
+    save(client, project)
+    KieModel.objects.filter(model_id="seedream-3.0/2k").update(is_active=False)
+    assert "not offered any more" in form(client, project)
+    response = save(client, project)
+    assert response.status_code == 422
+    assert "This model is not offered any more." in response.content.decode()
+    Price.objects.filter(model__model_id="google/imagen4").delete()
+    assert save(client, project, model="google/imagen4").status_code == 422
+
+
+def test_a_model_that_does_not_exist_can_be_left(client: Client, project: Project) -> None:
+    ImageSettings.objects.create(project=project, model="gone/for-ever", provider="gemini")
+    html = form(client, project)
+    assert "gone/for-ever" in html
+    assert "not offered any more" in html
+    assert save(client, project).status_code == 302
+
+
+def test_an_alias_and_another_spelling_are_understood(client: Client, project: Project) -> None:
+    ImageSettings.objects.create(
+        project=project, model="seedream/4-5-text-to-image", scene_resolution="4k"
+    )
+    html = form(client, project)
+    assert picked(html, "model") == ["seedream/4.5-text-to-image"]
+    assert picked(html, "scene_resolution") == ["4K"]
+
+
+def test_a_model_without_resolutions_forgets_the_old_one(client: Client, project: Project) -> None:
+    save(client, project)
+    save(client, project, model="google/imagen4")
+    scene = stages.add_scene(Project.objects.get())
+    order = orders.prepare(orders.Wish(project=scene.project, subject=scene))
+    assert (order.model.model_id, order.resolution) == ("google/imagen4", "")
+
+
+def test_every_model_can_be_chosen_and_then_ordered(client: Client, project: Project) -> None:
+    """With nothing else chosen than what the form offers for it."""
+    for model in KieModel.objects.filter(is_active=True):
+        html = options(client, project, model=model.model_id)
+        values = {
+            name: (picked(html, name) or [""])[0]
+            for name in ("scene_aspect_ratio", "character_aspect_ratio", "scene_resolution")
+        }
+        response = save(client, project, **values | {"model": model.model_id})
+        assert response.status_code == 302, (model, values)
+        fresh = Project.objects.get()
+        orders.prepare(orders.Wish(project=fresh, prompt="Duny"))
+
+
+def test_who_may_change_them(project: Project, bob: User, charlie: User) -> None:
+    dana = User.objects.create_user("dana")
+    Member.objects.create(project=project, user=dana, role=Role.VIEWER)
+    for client, look, change in (
+        (Client(), 302, 302),
+        (signed_in(charlie), 404, 404),
+        (signed_in(dana), 200, 403),
+    ):
+        assert client.get(address(project)).status_code == look
+        assert save(client, project, name="Stolen").status_code == change
+        assert Project.objects.get().name == "hladanie v psuti_nova"
+    assert save(signed_in(bob), project, name="Bob's").status_code == 302
+    assert Project.objects.get().name == "Bob's"
+    html = signed_in(dana).get(address(project)).content.decode()
+    assert '<fieldset class="whole" disabled>' in html
+    assert ">Save<" not in html
+
+
+def test_its_people_are_listed(client: Client, project: Project) -> None:
+    words = " ".join(re.sub(r"<[^>]*>", " ", form(client, project)).split())
+    assert "alice owner; pays for the pictures bob editor" in words
+    assert reverse("projects:delete", args=[project.pk]) in form(client, project)
+
+
+def test_only_the_owner_is_offered_to_delete(project: Project, bob: User) -> None:
+    assert reverse("projects:delete", args=[project.pk]) not in form(signed_in(bob), project)
