@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
 # Seconds that a process may take for what it is doing before it is killed.
 GRACE = 5
+# A process that ends sooner after its start than this will not do better next time.
+SOON = 5
 # With setpriv (util-linux) the kernel ends a child when the program that started it is gone,
 # even if that was killed and could not do it.
 TIED = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
@@ -31,8 +34,10 @@ class Processes:
     def __init__(self) -> None:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.ended: SimpleQueue[str] = SimpleQueue()
+        self._starts: dict[str, tuple[float, Callable[[], None]]] = {}
 
     def start(self, name: str, command: Sequence[str | Path], cwd: Path | None = None) -> None:
+        self._starts[name] = (time.monotonic(), partial(self.start, name, command, cwd))
         child = subprocess.Popen(
             [*TIED, *command],
             cwd=cwd,
@@ -50,6 +55,15 @@ class Processes:
             say(f"{name:8} | {line.decode(errors='replace').rstrip()}")
         child.wait()
         self.ended.put(name)
+
+    def start_again(self, name: str) -> bool:
+        """Starts a process that has ended; False if it did so at once, as it would again."""
+        started, start = self._starts[name]
+        if time.monotonic() - started < SOON:
+            return False
+        send(self.children[name], signal.SIGKILL)  # what its group left behind
+        start()
+        return True
 
     def stop(self, names: Collection[str] | None = None) -> None:
         """Ends these processes, or all: asks, waits `GRACE` seconds altogether, then kills."""

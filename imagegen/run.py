@@ -112,7 +112,7 @@ def refuse_taken_port(options: argparse.Namespace) -> None:
 
 
 def run(processes: Processes, var: Path, options: argparse.Namespace) -> int:
-    """Starts everything in its order and stays until a signal, or until one process ends."""
+    """Starts everything in its order and stays until a signal; what dies is started again."""
     try:
         say("Starting ...")
         chosen = choose(processes, var)
@@ -124,7 +124,9 @@ def run(processes: Processes, var: Path, options: argparse.Namespace) -> int:
         for name, line in parse_procfile((BASE_DIR / "Procfile").read_text()).processes.items():
             processes.start(name, ["sh", "-c", f"exec {line}"], BASE_DIR)
         threading.Thread(target=announce, args=(options, people), daemon=True).start()
-        say(f"{processes.ended.get()} has ended, so everything does.")
+        while processes.start_again(name := processes.ended.get()):
+            say(f"{name} has ended and was started again.")
+        say(f"{name} ends as soon as it is started, so everything does.")
         return 1
     finally:
         for signum in ENDINGS:
@@ -137,20 +139,30 @@ def run(processes: Processes, var: Path, options: argparse.Namespace) -> int:
 
 def choose(processes: Processes, var: Path) -> dict[str, str]:
     """What the site needs and neither the environment nor `.env` says. Starts the queue for it."""
+    before = kept(var / "run.env")
     chosen = {}
     if not os.environ.get("SECRET_KEY"):
-        chosen["SECRET_KEY"] = kept_secret_key(var / "run.env") or secrets.token_urlsafe(50)
+        chosen["SECRET_KEY"] = before.get("SECRET_KEY") or secrets.token_urlsafe(50)
     if not os.environ.get("REDIS_URL"):
         chosen["REDIS_URL"] = start_valkey(processes, var / "valkey")
     if not os.environ.get("KIE_API_KEY") and not os.environ.get("KIE_SANDBOX_URL"):
-        chosen["KIE_SANDBOX_URL"] = f"http://127.0.0.1:{free_port()}"
+        chosen["KIE_SANDBOX_URL"] = sandbox_address(before.get("KIE_SANDBOX_URL", ""))
     return chosen
 
 
-def kept_secret_key(run_env: Path) -> str:
-    """The last run's key, so that people stay logged in; "" where there was none."""
+def sandbox_address(before: str) -> str:
+    """The last run's if its port is free, so that links to pictures not fetched yet hold."""
+    port = before.rpartition(":")[2]
+    if port.isdigit():
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", int(port))):
+            return before
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def kept(run_env: Path) -> dict[str, str]:
+    """What the last run chose: people stay logged in, and orders under way go on."""
     lines = run_env.read_text().splitlines() if run_env.exists() else []
-    return next((line[11:] for line in lines if line.startswith("SECRET_KEY=")), "")
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def keep(run_env: Path, chosen: dict[str, str]) -> None:
@@ -220,7 +232,9 @@ def prepare() -> str:
 def sandbox(var: Path, options: argparse.Namespace) -> list[str | Path]:
     port = os.environ["KIE_SANDBOX_URL"].rpartition(":")[2]
     state = var / "sandbox.sqlite3"
-    command = ["python", "manage.py", "kie_sandbox", "--port", port, "--state", state]
+    # Its account is full again at every start: a demo must not end for want of play money.
+    account = ["--credits", "10000"]
+    command = ["python", "manage.py", "kie_sandbox", "--port", port, "--state", state, *account]
     return [*command, *options.sandbox_options.split()]
 
 

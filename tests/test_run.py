@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import requests
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from imagegen.processes import SOON
 from imagegen.run import BASE_DIR, free_port
 from tests import servers
 from tests.servers import Site
@@ -95,6 +97,31 @@ def test_a_taken_port_is_said(site: Site, tmp_path: Path) -> None:
     assert f"port {port}: Address already in use" in second.stderr
     assert f"make run PORT={port + 1}" in second.stderr
     assert processes_of(tmp_path) == set()
+
+
+def test_a_worker_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    port = ("--port", str(free_port()))
+    with servers.program(tmp_path, servers.clean_environment(), *port) as program:
+        log = tmp_path / "site.log"
+        time.sleep(SOON)
+        (worker,) = (
+            int(process.name)
+            for process in Path("/proc").glob("[0-9]*")
+            if process.stat().st_uid == os.getuid() and is_worker(process, "pictures", tmp_path)
+        )
+        os.kill(worker, signal.SIGKILL)
+        servers.wait_for("pictures has ended and was started again.", log, program)
+        assert program.poll() is None
+
+
+def is_worker(process: Path, queue: str, folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        command = (process / "cmdline").read_text()
+        return (
+            f"rqworker\0{queue}\0" in command
+            and f"VAR_DIR={folder}\0" in (process / "environ").read_text()
+        )
+    return False
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
