@@ -34,14 +34,14 @@ def test_template_has_no_inline_style_or_script(path: Path) -> None:
     assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", text))
 
 
-def test_every_icon_that_is_used_is_in_the_sprite() -> None:
+def test_the_sprite_has_the_icons_that_are_used_and_no_other() -> None:
     used = {
         icon
         for path in TEMPLATES
         for tag in re.findall(r"{% icon ([^%]*)%}", path.read_text())
         for icon in re.findall(r"\"([\w-]+)\"", tag)
     }
-    assert used - ICONS == set()
+    assert used == ICONS
 
 
 @pytest.mark.parametrize("path", STYLESHEETS, ids=lambda path: path.name)

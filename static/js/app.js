@@ -1,4 +1,4 @@
-// What the pages add when script runs: toasts that leave by themselves, menus that close, dialogs, focus kept
+// What the pages add when script runs: toasts that leave by themselves, menus that close, focus kept
 // over htmx swaps, and words when the network fails. Every page works without this file.
 
 const STAY_MS = 6000;
@@ -62,15 +62,6 @@ document.addEventListener("keydown", (event) => {
   const menu = event.target.closest?.("details.menu[open]");
   closeMenus();
   menu?.querySelector("summary").focus();
-});
-
-// Dialogs: [data-dialog="id"] opens it in place of following its link.
-document.addEventListener("click", (event) => {
-  const opener = event.target.closest("[data-dialog]");
-  const dialog = opener && document.getElementById(opener.dataset.dialog);
-  if (!dialog) return;
-  event.preventDefault();
-  dialog.showModal();
 });
 
 // Focus: when the swapped part held the focus and the same control is not there any more, the focus goes to the
