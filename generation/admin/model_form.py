@@ -49,10 +49,11 @@ class JsonField(forms.JSONField):
         super().__init__(**{"widget": widget, "required": False, **kwargs})
         self.kind = kind
 
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        return data  # as it was typed, with whatever is wrong in it
+
     def prepare_value(self, value: Any) -> Any:
-        if isinstance(value, str):  # what was typed and is no JSON
-            return value
-        return json.dumps(value, indent=2, ensure_ascii=False)
+        return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
     def clean(self, value: Any) -> Any:
         parsed = super().clean(value)
