@@ -82,9 +82,7 @@ def test_the_sandbox_on_a_public_site(site: Settings) -> None:
         "http://studio.example",
     ],
 )
-def test_an_address_that_kie_cannot_reach_or_not_safely(
-    site: Settings, address: str
-) -> None:
+def test_an_address_that_kie_cannot_reach_or_not_safely(site: Settings, address: str) -> None:
     configure(site, key=REAL, public_url=address)
     site.ALLOWED_HOSTS = ["*"]
     assert found() == ["W003"]
