@@ -181,13 +181,13 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = [
         "id",
         "state",
+        "reason_word",
         "model",
         "project",
         "payer",
         "price_shown",
         "age",
         "task_id",
-        "reason_word",
     ]
     list_filter = [WorkFilter, "state", "created_at", MonthFilter, ReasonFilter, "model"]
     list_select_related = ["model", "project", "payer"]
