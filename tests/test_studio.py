@@ -38,7 +38,7 @@ def sandbox_url(site: Site) -> str:
 def seconds_of_kie(site: Site) -> Iterator[None]:
     """KIE takes its time, so that asking every two seconds meets every state."""
     url = f"{sandbox_url(site)}/settings"
-    requests.post(url, json={"seconds": 6}, timeout=5).raise_for_status()
+    requests.post(url, json={"seconds": 12}, timeout=5).raise_for_status()
     yield
     requests.post(url, json={"seconds": 1}, timeout=5).raise_for_status()
 
