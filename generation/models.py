@@ -274,6 +274,8 @@ class Generation(models.Model):
             models.Index(
                 fields=["next_at"], name="open_by_next", condition=Q(state__in=OPEN_STATES)
             ),
+            models.Index(fields=["-created_at", "-id"]),
+            models.Index(fields=["state", "-created_at"]),
             models.Index(fields=["scene", "-created_at"]),
             models.Index(fields=["character", "-created_at"]),
             models.Index(fields=["project", "-created_at"]),

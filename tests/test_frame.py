@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 def sign_in(page: Page) -> None:
     page.goto("/account/login/")
-    page.get_by_label("Login", exact=True).fill("demo")
+    page.get_by_label("Name or e-mail address").fill("demo")
     page.get_by_label("Password", exact=True).fill("demo")
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Projects", level=1)).to_be_visible()
@@ -130,7 +130,7 @@ def test_signed_out_meanwhile_leads_to_the_sign_in_page(rough: BrowserContext) -
     rough.clear_cookies(name="sessionid")
     page.locator("li.scene button", has_text="Generate image").first.click()
     page.wait_for_url(re.compile(r"/account/login/\?next="))
-    page.get_by_label("Login", exact=True).fill("demo")
+    page.get_by_label("Name or e-mail address").fill("demo")
     page.get_by_label("Password", exact=True).fill("demo")
     page.get_by_role("main").get_by_role("button", name="Sign in").click()
     page.wait_for_url(board)

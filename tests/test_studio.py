@@ -23,7 +23,7 @@ NAME = "hladanie v psuti_nova"
 
 def sign_in(page: Page) -> None:
     page.goto("/")
-    page.get_by_label("Login", exact=True).fill("demo")
+    page.get_by_label("Name or e-mail address").fill("demo")
     page.get_by_label("Password", exact=True).fill("demo")
     page.get_by_role("button", name="Sign in").click()
 
