@@ -90,22 +90,20 @@ def _write(picture: Image.Image, prompt: str, label: str) -> None:
 
 
 def _sample(picture: Image.Image, label: str, unit: float, pad: float) -> None:
+    """In the middle of the top: a board writes its numbers and counts into the corners."""
     pen = ImageDraw.Draw(picture)
-    font = _font(max(9, round(unit * 4.6)))
-    left, top, right, bottom = pen.textbbox((0, 0), "SAMPLE", font)
-    x, y, gap = pad, pad, unit * 1.5
-    box = (x, y, x + right - left + 2 * gap, y + bottom - top + 2 * gap)
+    font, small = _font(max(9, round(unit * 4.6))), _font(max(8, round(unit * 2.3)))
+    middle, gap = picture.width / 2, unit * 1.5
+    left, top, right, bottom = pen.textbbox((middle, pad + gap), "SAMPLE", font, anchor="mt")
+    box = (left - gap, top - gap, right + gap, bottom + gap)
     pen.rounded_rectangle(box, radius=unit * 0.9, fill=(246, 244, 238))
-    pen.text((x + gap - left, y + gap - top), "SAMPLE", (20, 18, 22), font)
-    small = _font(max(8, round(unit * 2.3)))
-    room = picture.width - pad - box[2] - 2 * gap
-    label = _shortened(label, small, room)
+    pen.text((middle, pad + gap), "SAMPLE", (20, 18, 22), font, anchor="mt")
     pen.text(
-        (box[2] + gap, (box[1] + box[3]) / 2),
-        label,
+        (middle, box[3] + gap),
+        _shortened(label, small, picture.width - 2 * pad),
         (246, 244, 238),
         small,
-        anchor="lm",
+        anchor="mt",
         stroke_width=max(1, round(unit / 5)),
         stroke_fill=(0, 0, 0),
     )
