@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 from generation import defaults, orders
 from generation.models import Generation, KieModel, Reason, State
 from generation.orders import Order, OrderRefused, Wish
-from generation.pricing import NoPrice, Quote, quote
+from generation.pricing import Quote
 from projects.models import Character, Project, Role, Scene, Take
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LONG = timedelta(minutes=3)  # an order older than this says so, and is looked at less often
 TYPICAL_OF = 20  # so many of a project's last pictures say how long one takes
 FAILURES = (State.FAILED, State.REVIEW)
+FOR_ALL = ("provider", "model", "model_off", "price", "resolution")  # refusals, of any subject
 AT_FAULT = (Reason.UNSAFE, Reason.PROMPT)
 PROVIDERS_LINE = ("waiting", "queuing", "queueing")  # KIE's words for a task that has not begun
 
@@ -42,7 +43,7 @@ PROVIDERS_LINE = ("waiting", "queuing", "queueing")  # KIE's words for a task th
 class Setup:
     """A project's settings with the model and the price that follow from them.
 
-    `quote` is None where nothing can be ordered; `refused` says why, if it is the model's fault.
+    `refused` says why nothing at all can be ordered; then there is no `quote`.
     """
 
     settings: defaults.Settings
@@ -59,19 +60,16 @@ class Setup:
 def setup_of(project: Project) -> Setup:
     own = defaults.settings_of(project)
     wanted = own.scene_resolution.value
+    model = None
     try:
         model = orders.model_named(own.model.value)
+        order = orders.prepare(Wish(project=project, prompt="?"), model)
     except OrderRefused as refused:
-        return Setup(own, None, wanted, None, refused)
-    resolution = model.resolution_named(wanted) if wanted else model.default_resolution
-    return Setup(own, model, resolution or wanted, _quote(model, resolution))
-
-
-def _quote(model: KieModel, resolution: str | None) -> Quote | None:
-    try:
-        return None if resolution is None else quote(model, resolution)
-    except NoPrice:
-        return None
+        if refused.code in FOR_ALL:
+            return Setup(own, model, wanted, None, refused)
+    else:
+        return Setup(own, model, order.resolution, order.quote)
+    return Setup(own, model, wanted, None)
 
 
 # Cards

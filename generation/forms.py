@@ -178,8 +178,7 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             return
         usual = _("Default (%(value)s)") % {"value": model.default_resolution}
         choices = [("", usual)]
-        for resolution in model.resolutions:
-            price = _price(model, resolution)
+        for resolution, price in _prices(model):
             words = f"{resolution} · {in_credits(price.credits)}" if price else resolution
             choices.append((resolution, words))
         self.fields["scene_resolution"] = forms.ChoiceField(
@@ -205,11 +204,16 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
 
 def price_list(model: KieModel) -> list[tuple[str, Quote]]:
     """(resolution, price), or one ("", price) where it is the same for all; empty without any."""
-    prices = [(r, _price(model, r)) for r in model.resolutions or [""]]
-    known = [(resolution, price) for resolution, price in prices if price]
+    known = [(resolution, price) for resolution, price in _prices(model) if price]
     if len({price.credits for _r, price in known}) == 1:
         return [("", known[0][1])]
     return known
+
+
+def _prices(model: KieModel) -> list[tuple[str, Quote | None]]:
+    """The resolutions from the cheapest; PostgreSQL's jsonb has no order of its own to show."""
+    prices = [(resolution, _price(model, resolution)) for resolution in model.resolutions or [""]]
+    return sorted(prices, key=lambda pair: (pair[1].credits if pair[1] else 0, pair[0]))
 
 
 def _price(model: KieModel, resolution: str) -> Quote | None:

@@ -197,6 +197,10 @@ def test_the_newest_take_is_shown_until_one_is_chosen(client: Client, project: P
     assert reverse("projects:thumbnail", args=[first.pk]) in html
     assert reverse("projects:thumbnail", args=[second.pk]) not in html
     assert version_of(scene) != before
+    client.post(reverse("projects:take_choose", args=[second.pk]), headers=HTMX)
+    chosen = version_of(scene)
+    client.post(reverse("projects:take_choose", args=[second.pk]), {"chosen": "no"}, headers=HTMX)
+    assert version_of(scene) != chosen  # the same picture, but not because it was chosen
 
 
 def test_a_take_known_only_by_a_link_is_no_broken_picture(
@@ -299,7 +303,7 @@ def test_changed_words_can_be_tried_again(client: Client, project: Project) -> N
 
 def test_without_script_an_open_board_loads_itself_again(client: Client, project: Project) -> None:
     scene = stages.add_scene(project)
-    refresh = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+    refresh = '<noscript><meta http-equiv="refresh" content="5; url=/'
     assert refresh not in board(client, project)
     order = stages.ordered(scene)
     assert refresh in board(client, project)

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connection, connections
 from django.test import Client
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from credits import ledger
 from generation.models import Generation, ImageSettings, Price, State
@@ -255,15 +255,19 @@ def test_clicks_at_the_same_time_with_one_key_are_one_order(scene: Scene, alice:
 # In a browser
 
 
-@pytest.fixture
-def board(page: Page, site: Site) -> Page:
-    """The demo's board."""
+def sign_in(page: Page) -> Page:
     page.goto("/account/login/?next=/projects/cmkivtwqv0005l80499cyfuzx/")
-    page.get_by_label("Login", exact=True).fill("demo")
-    page.get_by_label("Password", exact=True).fill("demo")
+    page.locator("#id_login").fill("demo")
+    page.locator("#id_password").fill("demo")
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/projects/**")
     return page
+
+
+@pytest.fixture
+def board(page: Page) -> Page:
+    """The demo's board."""
+    return sign_in(page)
 
 
 @pytest.mark.browser
@@ -288,3 +292,27 @@ def test_a_double_click_orders_once(board: Page) -> None:
     expect(card.locator(".count")).to_have_text("1 take")
     board.goto("/queue/")
     expect(board.locator("main")).not_to_contain_text("Cancelled")
+
+
+@pytest.mark.browser
+def test_without_script_a_click_orders_and_the_board_follows(browser: Browser, site: Site) -> None:
+    context = browser.new_context(base_url=site.url, java_script_enabled=False)
+    page = sign_in(context.new_page())
+    card = page.locator("li.scene").nth(5)
+    card.get_by_role("button", name="Generate image").click()
+    assert page.url.endswith(f"#{card.get_attribute('id')}")
+    expect(card.locator("img").first).to_be_visible(timeout=40_000)
+    context.close()
+
+
+@pytest.mark.browser
+def test_choosing_a_take_changes_the_page_in_place(board: Page) -> None:
+    card = board.locator("li.scene").nth(6)
+    card.get_by_role("button", name="Generate image").click()
+    expect(card.locator("img").first).to_be_visible(timeout=30_000)
+    card.get_by_role("heading").get_by_role("link").click()
+    board.get_by_role("button", name="Choose").click()
+    expect(board.locator(".take .state")).to_have_text("Chosen")
+    expect(board.get_by_role("button", name="Show the newest again")).to_be_focused()
+    board.get_by_role("button", name="Show the newest again").click()
+    expect(board.locator(".take .state")).to_have_text("Shown")

@@ -9,11 +9,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from playwright.sync_api import Page, expect
 
 from generation import defaults, orders
 from generation.models import ImageSettings, KieModel, Price
 from projects.models import Member, Project, Role
 from tests import stages
+from tests.servers import Site
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -255,3 +257,22 @@ def test_its_people_are_listed(client: Client, project: Project) -> None:
 
 def test_only_the_owner_is_offered_to_delete(project: Project, bob: User) -> None:
     assert reverse("projects:delete", args=[project.pk]) not in form(signed_in(bob), project)
+
+
+@pytest.mark.browser
+def test_another_model_brings_its_options_and_price_at_once(page: Page, site: Site) -> None:
+    address = "/projects/cmkivtwqv0005l80499cyfuzx/settings/"
+    page.goto(f"/account/login/?next={address}")
+    page.locator("#id_login").fill("demo")
+    page.locator("#id_password").fill("demo")
+    page.get_by_role("button", name="Sign in").click()
+    options = page.locator("#options")
+    expect(options).to_contain_text("A picture costs 6 credits")
+    page.get_by_label("Seedream 5.0 Pro").check()
+    expect(options).to_contain_text("A picture costs 14 credits")  # 2K, as before
+    expect(options).to_contain_text("21:9")
+    page.get_by_text("1K · 7 credits").click()
+    expect(options).to_contain_text("A picture costs 7 credits")
+    expect(page.get_by_label("1K · 7 credits")).to_be_focused()
+    page.reload()
+    expect(options).to_contain_text("A picture costs 6 credits")  # nothing was saved

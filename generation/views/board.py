@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.contrib import messages
@@ -174,8 +175,10 @@ def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
     }
 
 
-def as_json(request_to_kie: object) -> str:
-    return json.dumps(request_to_kie, indent=2, ensure_ascii=False)
+def as_json(request: dict[str, Any]) -> str:
+    """createTask's body, the model first: PostgreSQL's jsonb has an order of its own."""
+    ordered = {"model": request["model"], **request}
+    return json.dumps(ordered, indent=2, ensure_ascii=False)
 
 
 def _back(request: Request, subject: Scene | Character) -> HttpResponse:
