@@ -214,7 +214,7 @@ def card_of(subject: Scene | Character, role: Role, setup: Setup | None = None) 
 
 def version_of(subject: Scene | Character) -> str:
     """The version that `card_of` would have, for two or three queries."""
-    row = _rows(_alone(subject).prefetch_related(None), cast=False)[0]
+    row = _rows(_alone(subject), cast=False)[0]
     open_orders = _under_way([row]).get(row.pk, [])
     order = open_orders[0] if open_orders else _newest_orders([row]).get(row.newest_order)
     return _version(row, order, len(open_orders))

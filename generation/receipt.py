@@ -42,7 +42,7 @@ def entries_of(order: Generation) -> QuerySet[LedgerEntry]:
 
 
 def outcome_of(order: Generation, entries: list[LedgerEntry]) -> str:
-    """Who paid what, in one sentence's worth of kinds: see templates/generation/order.html."""
+    """What the receipt says of the money: "charged", "held", "free" or "not_charged"."""
     kinds = {entry.kind for entry in entries}
     if Kind.CAPTURE in kinds:
         return "charged"

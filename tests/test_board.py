@@ -201,6 +201,10 @@ def test_the_newest_take_is_shown_until_one_is_chosen(client: Client, project: P
     chosen = version_of(scene)
     client.post(reverse("projects:take_choose", args=[second.pk]), {"chosen": "no"}, headers=HTMX)
     assert version_of(scene) != chosen  # the same picture, but not because it was chosen
+    client.post(reverse("projects:take_choose", args=[first.pk]), headers=HTMX)
+    before = version_of(scene)
+    scene.takes.create(project=project, made_by=project.owner, source_url="https://old/2.png")
+    assert version_of(scene) != before  # "3 takes"
 
 
 def test_a_take_known_only_by_a_link_is_no_broken_picture(

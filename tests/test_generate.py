@@ -295,6 +295,23 @@ def test_a_double_click_orders_once(board: Page) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_on_its_own_page_a_double_click_orders_once_too(board: Page, by: str) -> None:
+    card = board.locator("li.scene").nth(7 if by == "mouse" else 8)
+    card.get_by_role("heading").get_by_role("link").click()
+    button = board.get_by_role("button", name="Generate image")
+    if by == "mouse":
+        button.dblclick(delay=120)
+    else:
+        button.focus()
+        for _ in range(5):
+            board.keyboard.press("Enter")
+            board.wait_for_timeout(150)
+    expect(board.locator(".take")).to_have_count(1, timeout=30_000)
+    expect(board.get_by_role("row")).to_have_count(2)  # the head, and one order
+
+
+@pytest.mark.browser
 def test_without_script_a_click_orders_and_the_board_follows(browser: Browser, site: Site) -> None:
     context = browser.new_context(base_url=site.url, java_script_enabled=False)
     page = sign_in(context.new_page())

@@ -58,7 +58,6 @@ def board(request: Request, project_id: str) -> HttpResponse:
         "generation/board.html",
         {
             "project": project,
-            "role": role,
             "may_edit": role >= Role.EDITOR,
             "setup": setup,
             "which": which,
