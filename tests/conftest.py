@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,8 @@ PROCESSES = Processes()
 
 def pytest_configure() -> None:
     """The environment first, then the settings that read it, then what tests want otherwise."""
+    # A shell has what it starts in the background ignore Ctrl-C, and all that is started from there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     database = os.environ.get("DATABASE_URL", f"sqlite:///{FOLDER}/site.sqlite3")
     environment = servers.clean_environment()
     os.environ.clear()
