@@ -67,7 +67,8 @@ def json_api(*methods: str) -> Callable[[View], View]:
                 _check_caller(request, methods)
                 return view(request, *args, **kwargs)
             except ApiError as error:
-                return JsonResponse({"error": error.body}, status=error.status)
+                allow = {"Allow": ", ".join(methods)} if error.status == 405 else None
+                return JsonResponse({"error": error.body}, status=error.status, headers=allow)
             except orders.OrderRefused as error:
                 refused = ApiError(error.status, error.code, error.words, error.field)
                 return JsonResponse({"error": refused.body}, status=refused.status)
@@ -87,15 +88,13 @@ def image(request: HttpRequest) -> HttpResponse:
     user: User = request.user  # type: ignore[assignment]
     data = _body(request)
     wish = _wish(user, data)
+    key = _key(request)
+    if before := orders.placed(wish, user, key):
+        return _answer(request, before)
     order = orders.prepare(wish)
     payer, owner_id = _payer(user, data, wish, order)
-    key = request.headers.get("Idempotency-Key", "").strip() or uuid4().hex
-    if len(key) > LONGEST_KEY:
-        raise ApiError(422, "key", _("An Idempotency-Key has at most %d characters.") % LONGEST_KEY)
-    generation = orders.place(
-        order, orders.Terms(user=user, payer=payer, key=f"api:{key}", owner_id=owner_id)
-    )
-    return _answer(request, generation)
+    terms = orders.Terms(user=user, payer=payer, key=key, owner_id=owner_id)
+    return _answer(request, orders.place(order, terms))
 
 
 @json_api("GET", "HEAD")
@@ -162,9 +161,18 @@ def _csrf_holds(request: HttpRequest) -> bool:
     return check.process_view(request, None, (), {}) is None  # type: ignore[arg-type]
 
 
+def _key(request: HttpRequest) -> str:
+    key = request.headers.get("Idempotency-Key", "").strip() or uuid4().hex
+    if len(key) > LONGEST_KEY:
+        raise ApiError(422, "key", _("An Idempotency-Key has at most %d characters.") % LONGEST_KEY)
+    return f"api:{key}"
+
+
 def _body(request: HttpRequest) -> dict[str, Any]:
     try:
-        data = json.loads(request.body, parse_constant=_no_constant)
+        data = json.loads(
+            request.body, parse_constant=_no_constant, object_pairs_hook=_without_twins
+        )
     except RequestDataTooBig as error:
         raise ApiError(413, "too_large", _("The request is too large.")) from error
     except (ValueError, RecursionError) as error:
@@ -174,7 +182,9 @@ def _body(request: HttpRequest) -> dict[str, Any]:
     for name in data.keys() - FIELDS:  # a misspelt field must not be billed at its default
         raise ApiError(422, "unknown_field", _("There is no field of this name."), name[:40])
     for name in TEXTS:
-        value = data.get(name) or ""
+        value = data.get(name)
+        if value is None:
+            continue
         if not isinstance(value, str):
             raise ApiError(422, "type", _("This field is a text."), name)
         if not prompts.is_text(value):
@@ -186,6 +196,14 @@ def _body(request: HttpRequest) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A field that stands there twice means two things."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a field stands there twice")
+    return found
 
 
 def _wish(user: User, data: dict[str, Any]) -> orders.Wish:
@@ -202,8 +220,8 @@ def _wish(user: User, data: dict[str, Any]) -> orders.Wish:
         project = access.project_for(user, project_id, Role.EDITOR)
         if subject and subject.project != project:
             raise ApiError(422, "subject", _("It belongs to another project."), "projectId")
-    references = data.get("referenceImages") or []
-    if not isinstance(references, list):
+    references = data.get("referenceImages")
+    if references is not None and not isinstance(references, list):
         raise ApiError(422, "type", _("This field is a list."), "referenceImages")
     return orders.Wish(
         project=project,
@@ -213,7 +231,7 @@ def _wish(user: User, data: dict[str, Any]) -> orders.Wish:
         model=data.get("model") or "",
         aspect_ratio=data.get("aspectRatio") or "",
         resolution=data.get("resolution") or "",
-        reference_images=len(references),
+        reference_images=len(references or []),
     )
 
 
@@ -221,19 +239,23 @@ def _payer(
     user: User, data: dict[str, Any], wish: orders.Wish, order: orders.Order
 ) -> tuple[User | None, str]:
     """Who pays, and the ownerId for the log. Only staff may skip the check or name another."""
-    skip, owner_id = data.get("skipCreditCheck") or False, data.get("ownerId")
-    if not isinstance(skip, bool):
+    skip, owner_id = data.get("skipCreditCheck"), data.get("ownerId")
+    if skip is not None and not isinstance(skip, bool):
         raise ApiError(422, "type", _("This field is true or false."), "skipCreditCheck")
-    if owner_id is not None and not isinstance(owner_id, str | int):
+    if owner_id is not None and (
+        isinstance(owner_id, bool)
+        or not isinstance(owner_id, str | int)
+        or not prompts.is_text(str(owner_id))
+    ):
         raise ApiError(422, "type", _("This field is a text."), "ownerId")
     if (skip or owner_id is not None) and not user.is_staff:
-        refused = " (refused: not staff)"
         orders.log_wish(
             order.provider,
             order.model.model_id,
             wish.reference_images,
-            f"true{refused}" if skip else "false",
-            "none" if owner_id is None else f"{owner_id}{refused}",
+            bool(skip),
+            "none" if owner_id is None else str(owner_id),
+            refused=" (refused: not staff)",
         )
         field = "skipCreditCheck" if skip else "ownerId"
         raise ApiError(403, "staff_only", _("Only staff may send this field."), field)
@@ -245,12 +267,14 @@ def _payer(
 
 def _user_named(user_id: str) -> User:
     users = get_user_model().objects
-    owner = users.filter(username=user_id).first()
-    if owner is None and user_id.isascii() and user_id.isdigit() and len(user_id) < 19:
-        owner = users.filter(pk=int(user_id)).first()
-    if owner is None:
+    found = set(users.filter(username=user_id))
+    if user_id.isascii() and user_id.isdigit() and len(user_id) < 19:
+        found |= set(users.filter(pk=int(user_id)))
+    if len(found) > 1:  # somebody's name is somebody else's id
+        raise ApiError(422, "owner", _("This may mean two users."), "ownerId")
+    if not found:
         raise ApiError(422, "owner", _("There is no such user."), "ownerId")
-    return owner
+    return found.pop()
 
 
 def _error(status: int, code: str, message: str) -> JsonResponse:

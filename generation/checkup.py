@@ -121,8 +121,8 @@ def _shared(name: str, ask: Callable[[], Finding]) -> Finding:
             return known
         if not cache.add(asking, 1, ASKING_SECONDS):
             return BEING_ASKED
-    except RedisError:  # the queue's own check says so
-        return ask()
+    except RedisError as error:  # without it nobody knows who else is asking
+        return Finding(None, "queue_down", str(error))
     finding = ask()
     if not finding.ok:
         log.warning("[Checkup] %s: %s %s", name, finding.code, finding.detail)

@@ -13,7 +13,8 @@ THEMES = ("light", "dark")
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    user = request.user
+    # A request that is refused before anybody knows whose it is has no user.
+    user = getattr(request, "user", None)
     theme = request.COOKIES.get("theme", "")
     context: dict[str, Any] = {
         "is_sandbox": settings.KIE_IS_SANDBOX,
@@ -22,7 +23,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "open_orders": 0,
         "ordering_paused": False,
     }
-    if user.is_authenticated:
+    if user is not None and user.is_authenticated:
         # Lazy: a fragment that shows none of this costs no query.
         context["credits"] = SimpleLazyObject(
             lambda: CreditLedger.objects.filter(owner=user).first() or CreditLedger(owner=user)

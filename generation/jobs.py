@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from functools import wraps
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 TASK_APPEARS = timedelta(seconds=90)  # after createTask, recordInfo may not know it yet
 PAUSED_SECONDS = 15  # between two looks at whether ordering goes on
-POLL_BATCH, POLL_THREADS = 48, 8
+POLLED_AT_ONCE = 16  # each with a thread, so that a batch ends before its leases do
 RING_LIMIT = 50
 
 
@@ -100,7 +101,12 @@ def _create(generation: Generation) -> None:
         log.warning("[KIE] Order %s has no answer: %s", generation.pk, error.words)
         lifecycle.unclear(generation, error.words, error.answer)
     else:
-        if lifecycle.adopt(generation, task_id):
+        try:
+            adopted = lifecycle.adopt(generation, task_id)
+        except lifecycle.TaskTaken:
+            lifecycle.unclear(generation, f"KIE answered with another order's task, {task_id}")
+            return
+        if adopted:
             log.info("[KIE] Task created: %s, polling for completion...", task_id)
 
 
@@ -118,7 +124,9 @@ def hear(generation_id: str) -> None:
                 task = None
             except KieError as error:
                 log.warning("[KIE] Callback of order %s: %s", generation.pk, error.words)
-                continue  # the tick rings again
+                if timezone.now() - callback.received_at < lifecycle.PATIENCE:
+                    continue  # the tick rings again
+                task = None
             # Only KIE's own record of our address says that the task is this order's.
             if task and task.callback_url == callbacks.url_for(generation):
                 lifecycle.adopt(generation, callback.task_id, task.answer)
@@ -129,14 +137,12 @@ def hear(generation_id: str) -> None:
 @step
 def poll() -> None:
     """Asks after many tasks at once, and again while there are more."""
-    while batch := lifecycle.claim_running(POLL_BATCH):
-        with ThreadPoolExecutor(POLL_THREADS) as threads:
+    while batch := lifecycle.claim_running(POLLED_AT_ONCE):
+        with ThreadPoolExecutor(POLLED_AT_ONCE) as threads:
             answers = list(threads.map(_ask, batch))
         for generation, answer in zip(batch, answers, strict=True):
-            try:
-                _follow(generation, answer)
-            except lifecycle.LeaseLost:
-                continue  # its own affair: the others go on
+            with suppress(lifecycle.LeaseLost):  # its own affair: the others go on
+                _follow_or_ask_again(generation, answer)
 
 
 def _ask(generation: Generation) -> Task | KieError:
@@ -145,6 +151,17 @@ def _ask(generation: Generation) -> Task | KieError:
         return kie().record_info(generation.task_id or "")
     except KieError as error:
         return error
+
+
+def _follow_or_ask_again(generation: Generation, answer: Task | KieError) -> None:
+    """An answer that nobody foresaw must not stop the orders behind it."""
+    try:
+        _follow(generation, answer)
+    except lifecycle.LeaseLost:
+        raise
+    except Exception:
+        log.exception("[KIE] Task %s has an answer that cannot be kept", generation.task_id)
+        lifecycle.ask_again(generation)
 
 
 def _follow(generation: Generation, answer: Task | KieError) -> None:
@@ -180,6 +197,12 @@ def store(generation_id: str) -> None:
         except (results.TryLater, KieError) as error:
             log.info("[Image] Order %s, picture %s later: %s", generation.pk, output.index, error)
             lifecycle.put_off(generation, str(error))
+            return
+        except lifecycle.LeaseLost:
+            raise
+        except Exception as error:  # RQ's time-out, or what nobody foresaw: it must not go round
+            log.exception("[Image] Order %s, picture %s", generation.pk, output.index)
+            lifecycle.put_off(generation, f"{type(error).__name__}: {error}")
             return
     if stored:
         lifecycle.done(generation, stored)

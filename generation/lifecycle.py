@@ -41,6 +41,10 @@ POLL_STEPS = (  # (age of the task, seconds between two questions)
 POLL_SLOWEST = 300
 
 
+class TaskTaken(Exception):
+    """Another order has this task of KIE's."""
+
+
 class LeaseLost(Exception):
     """Another worker has the row, or it has moved on: this worker stops."""
 
@@ -163,30 +167,43 @@ def adopt(generation: Generation, task_id: str, answer: Any = None) -> bool:
     Needs no lease: whoever learns it first writes it, even after the order was given up, and a
     picture whose hold has been released comes free of charge. False if it was known already.
     """
-    waiting = (State.SUBMITTING, State.UNKNOWN, State.REVIEW)
-    with transaction.atomic():
-        adopted = Generation.objects.filter(
-            pk=generation.pk, state__in=waiting, task_id__isnull=True
-        ).update(
-            state=State.RUNNING,
-            task_id=task_id,
-            reason="",
-            finished_at=None,
-            attempts=0,
-            next_at=_in(POLL_STEPS[0][1]),
-            lease_until=None,
-            lease_token="",
-        )
-        if adopted:
-            _note(generation, State.RUNNING, f"KIE has it as {task_id}", answer)
-    return bool(adopted)
+    without_task = Generation.objects.filter(pk=generation.pk, task_id__isnull=True)
+    try:
+        with transaction.atomic():
+            return _run_again(without_task, generation, f"KIE has it as {task_id}", answer, task_id)
+    except IntegrityError as error:
+        raise TaskTaken(task_id) from error
+
+
+def _run_again(
+    rows: Any, generation: Generation, message: str, answer: Any, task_id: str | None
+) -> bool:
+    """An order whose task turned up is followed from wherever it stood, even given up."""
+    moved = rows.update(
+        state=State.RUNNING,
+        task_id=task_id,
+        reason="",
+        finished_at=None,
+        attempts=0,
+        next_at=_in(POLL_STEPS[0][1]),
+        lease_until=None,
+        lease_token="",
+    )
+    if moved:
+        _note(generation, State.RUNNING, message, answer)
+    return bool(moved)
 
 
 def hurry(generation: Generation, task_id: str) -> None:
-    """KIE hints that the task has ended: it is asked after now instead of at its time."""
-    Generation.objects.filter(pk=generation.pk, state=State.RUNNING, task_id=task_id).update(
-        next_at=timezone.now()
-    )
+    """KIE hints that the task has ended: it is asked after now instead of at its time.
+
+    So is one that we gave up on after a day; what it brings then is free.
+    """
+    rows = Generation.objects.filter(pk=generation.pk, task_id=task_id)
+    lost = rows.filter(state=State.REVIEW, reason=Reason.LOST)
+    with transaction.atomic():
+        _run_again(lost, generation, "KIE reports after all", None, task_id)
+    rows.filter(state=State.RUNNING).update(next_at=timezone.now())
     doorbell.ring("poll")
 
 
@@ -322,12 +339,16 @@ def _end(generation: Generation, state: State, why: Reason, words: str, answer: 
 def sweep() -> None:
     """What time alone decides: a worker died while it was sending; nobody ever told."""
     now = timezone.now()
-    for generation in Generation.objects.filter(state=State.SUBMITTING).due(now):
-        if claimed := claim(generation.pk, State.SUBMITTING):
-            unclear(claimed, "The worker died while it was sending")
-    for generation in Generation.objects.filter(state=State.UNKNOWN).due(now):
-        if claimed := claim(generation.pk, State.UNKNOWN):
-            give_up(claimed, Reason.LOST, "No sign of the task for 30 minutes")
+    for state in (State.SUBMITTING, State.UNKNOWN):
+        for generation in Generation.objects.filter(state=state).due(now):
+            claimed = claim(generation.pk, state)
+            try:
+                if claimed and state == State.SUBMITTING:
+                    unclear(claimed, "The worker died while it was sending")
+                elif claimed:
+                    give_up(claimed, Reason.LOST, "No sign of the task for 30 minutes")
+            except LeaseLost:
+                continue  # it was adopted just now
 
 
 def ring_due(limit: int) -> None:

@@ -17,6 +17,8 @@ from projects.models import Character, Project, Scene, Take
 class KieModelQuerySet(models.QuerySet["KieModel"]):
     def named(self, model_id: str) -> KieModel | None:
         """The model with this id, or with this alias (an id that older documents use)."""
+        if "\x00" in model_id:  # PostgreSQL cannot even be asked
+            return None
         exact = self.filter(model_id=model_id).first()
         if exact is not None:
             return exact

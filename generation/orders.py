@@ -6,9 +6,11 @@ Whatever is wrong is said here, before anything is held or sent.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.db import IntegrityError
 from django.utils.translation import gettext as _
 
 from credits import ledger
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NO_ID = re.compile(r"[^\w@.+-]")  # what no user's name or id has
 LONGEST_PROMPT = 20_000  # characters, where the model itself names no limit
 
 
@@ -153,9 +156,8 @@ def place(order: Order, terms: Terms) -> Generation:
 
     The same key again answers with the order of the first time, whatever became of it.
     """
-    before = Generation.objects.filter(ordered_by=terms.user, order_key=terms.key).first()
-    if before is not None:
-        return _same(before, order)
+    if before := placed(order.wish, terms.user, terms.key):
+        return before
     if terms.shown_price is not None and terms.shown_price != order.quote.credits:
         raise OrderRefused(
             "price_changed",
@@ -169,17 +171,16 @@ def place(order: Order, terms: Terms) -> Generation:
         order.provider,
         order.model.model_id,
         wish.reference_images,
-        "true" if terms.payer is None else "false",
+        terms.payer is None,
         terms.owner_id,
     )
     try:
-        return _same(lifecycle.place(generation), order)
+        return _same(lifecycle.place(generation), wish)
     except ledger.InsufficientCredits as error:
+        raise OrderRefused("credits", _no_credits(error, terms), status=402) from error
+    except IntegrityError as error:
         raise OrderRefused(
-            "credits",
-            _("Not enough credits: this costs %(price)s, and %(left)s are available.")
-            % {"price": credits_text(error.needed), "left": credits_text(error.available)},
-            status=402,
+            "gone", _("What was to be pictured is not there any more."), status=404
         ) from error
 
 
@@ -205,34 +206,67 @@ def drawn_up(order: Order, terms: Terms) -> Generation:
     )
 
 
+def placed(wish: Wish, user: User, key: str) -> Generation | None:
+    """The order that this key placed before, whatever has changed since.
+
+    To be asked before anything about the wish is checked: an order that stands must not be
+    answered with a refusal. Raises OrderRefused if the key was used for another wish.
+    """
+    before = (
+        Generation.objects.filter(ordered_by=user, order_key=key)
+        .select_related("project", "scene", "character", "model")
+        .first()
+    )
+    return _same(before, wish) if before else None
+
+
 def log_wish(
-    provider: str, model: str, reference_images: int, skip_credit_check: str, owner_id: str
+    provider: str,
+    model: str,
+    reference_images: int,
+    skip_credit_check: bool,
+    owner_id: str,
+    refused: str = "",
 ) -> None:
-    """The line of the user's document. What comes from outside is cut and kept on one line."""
-    told = [
-        "".join(c if c.isprintable() else "?" for c in text[:100])
-        for text in (provider, model, skip_credit_check, owner_id)
-    ]
+    """The line of the user's document; `refused` says why the two fields of staff do not count.
+
+    An ownerId comes from outside: it cannot look like another part of the line.
+    """
+    owner = NO_ID.sub("?", owner_id[:60])
     log.info(
         "[Image] Using provider: %s, model: %s, reference images: %d, skipCreditCheck: %s, "
         "ownerId: %s",
-        told[0],
-        told[1],
+        provider,
+        model,
         reference_images,
-        told[2],
-        told[3],
+        f"true{refused}" if skip_credit_check else "false",
+        f"{owner}{refused}" if owner != "none" else owner,
     )
 
 
-def _same(generation: Generation, order: Order) -> Generation:
-    """The order that has this key, if it is the one that is asked for."""
-    wish = order.wish
-    asked = (wish.project, wish.subject, order.request)
-    if (generation.project, generation.subject, generation.request) != asked:
+def _same(generation: Generation, wish: Wish) -> Generation:
+    """The order that has this key, if it is what is asked for; unsaid wishes fit every order."""
+    model, resolution = generation.model, generation.resolution
+    fits = (
+        (generation.project, generation.subject) == (wish.project, wish.subject)
+        and (wish.prompt is None or wish.prompt.strip() == generation.prompt)
+        and (wish.model or model.model_id) in (model.model_id, *model.aliases)
+        and (wish.aspect_ratio or generation.aspect_ratio) == generation.aspect_ratio
+        and (wish.resolution or resolution).lower() == resolution.lower()
+    )
+    if not fits:
         raise OrderRefused(
             "key_reused", _("This key was used for another order."), field="key", status=409
         )
     return generation
+
+
+def _no_credits(error: ledger.InsufficientCredits, terms: Terms) -> str:
+    """How much somebody has is their own business."""
+    told = {"price": credits_text(error.needed), "left": credits_text(error.available)}
+    if terms.payer == terms.user:
+        return _("Not enough credits: this costs %(price)s, and %(left)s are available.") % told
+    return _("This costs %(price)s credits, more than its payer has.") % told
 
 
 def model_named(model_id: str) -> KieModel:

@@ -320,7 +320,7 @@ def test_a_session_needs_the_csrf_header(alice: User, project: Project) -> None:
     [
         ({"skipCreditCheck": True}, "true (refused: not staff)", "none"),
         ({"ownerId": "charlie"}, "false", "charlie (refused: not staff)"),
-        ({"ownerId": "x\n[KIE] forged"}, "false", "x?[KIE] forged (refused: not staff)"),
+        ({"ownerId": "x\n[KIE] forged"}, "false", "x??KIE??forged (refused: not staff)"),
     ],
 )
 def test_staffs_fields_are_refused_from_others(

@@ -14,7 +14,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -124,7 +123,7 @@ class TaskForm(forms.Form):
         task_id = self.cleaned_data["task_id"]
         try:
             adopted = lifecycle.adopt(order, task_id)
-        except IntegrityError:
+        except lifecycle.TaskTaken:
             self.add_error("task_id", _("This task belongs to another order."))
             return False
         if not adopted:

@@ -39,7 +39,7 @@ class PauseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        pause = Pause.objects.filter(pk=object_id).first()
+        pause = self.get_object(request, object_id)
         waiting = Generation.objects.filter(state=State.QUEUED, provider=pause and pause.provider)
         extra = {**(extra_context or {}), "waiting": waiting.count()}
         return super().delete_view(request, object_id, extra)

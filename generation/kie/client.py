@@ -7,6 +7,7 @@ the text of `msg` decides too, because KIE answers it for missing fields and an 
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -20,6 +21,7 @@ CONNECT_SECONDS, READ_SECONDS = 3.05, 10.0
 DEADLINE_SECONDS = 15.0  # of a whole call; a worker's lease is longer
 MOST_BYTES = 1_000_000
 MOST_URLS = 16
+MOST_CREDITS = 10**15  # hundredths; what the database's columns surely hold
 
 
 class KieError(Exception):
@@ -94,7 +96,7 @@ class Kie:
         _raise_for_code(answer)
         data = answer.get("data")
         task_id = data.get("taskId") if isinstance(data, dict) else None
-        if not isinstance(task_id, str) or not 0 < len(task_id) <= 200:
+        if not isinstance(task_id, str) or not 0 < len(task_id) <= 200 or " " in task_id:
             raise Unclear("accepted without a task id", answer)
         return task_id
 
@@ -193,15 +195,28 @@ def _never_connected(error: requests.ConnectionError) -> bool:
 
 def _json_object(status: int, body: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(body)
+        answer = _clean(json.loads(body))
     except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict) and isinstance(answer.get("code"), int):
         return answer
-    words = body[:300].decode("utf-8", "replace")
+    words = str(_clean(body[:300].decode("utf-8", "replace")))
     if status == requests.codes.too_many_requests:
         raise TryLater(f"HTTP 429: {words}")
     raise Unclear(f"HTTP {status}: {words}")
+
+
+def _clean(value: Any) -> Any:
+    """What every database and log can take: no NUL, no half or control characters, no NaN."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else " " for c in value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {_clean(name): _clean(item) for name, item in value.items()}
+    return value
 
 
 def _raise_for_code(answer: dict[str, Any]) -> None:
@@ -211,7 +226,7 @@ def _raise_for_code(answer: dict[str, Any]) -> None:
         return
     said = f"{code}: {words}"
     lower = words.lower()
-    if code in (401, 402, 433) or "credits insufficient" in lower:
+    if code in (401, 402, 433) or (code == 500 and lower.startswith("credits insufficient")):
         raise AccountBlocked(said, answer)
     if code in (429, 455, 550):
         raise TryLater(said, answer)
@@ -289,7 +304,9 @@ def _urls(data: dict[str, Any]) -> tuple[str, ...]:
         found = _maybe_json(holder)
         urls = found.get("resultUrls") if isinstance(found, dict) else None
         if isinstance(urls, list):
-            good = [u for u in urls if isinstance(u, str) and 0 < len(u) <= 2000]
+            good = [
+                u for u in urls if isinstance(u, str) and 0 < len(u) <= 2000 and u.isprintable()
+            ]
             if good:
                 return tuple(good[:MOST_URLS])
     return ()
@@ -322,4 +339,6 @@ def _hundredths(value: Any) -> int | None:
         amount = Decimal(str(value))
     except InvalidOperation:
         return None
-    return int((amount * 100).to_integral_value()) if amount.is_finite() and amount >= 0 else None
+    if not amount.is_finite() or not 0 <= amount <= MOST_CREDITS // 100:
+        return None
+    return int((amount * 100).to_integral_value())

@@ -28,4 +28,5 @@ return redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] + ARGV[2] - ms + 1
 
 def seconds_to_wait(redis: Redis, call_id: str) -> float:
     """Takes a place in the window and answers 0.0, or answers how long until one is free."""
-    return int(redis.eval(TAKE, 1, KEY, CALLS, WINDOW_MS, call_id)) / 1000
+    wait = int(redis.eval(TAKE, 1, KEY, CALLS, WINDOW_MS, call_id))
+    return min(wait, WINDOW_MS) / 1000  # should Redis' clock ever have been set back

@@ -103,9 +103,10 @@ def generate(request: Request, kind: str, subject_id: str) -> HttpResponse:
         key=click.cleaned_data["key"],
         shown_price=click.cleaned_data["price"],
     )
+    wish = Wish(project=shown.project, subject=shown)
     try:
-        wish = Wish(project=shown.project, subject=shown)
-        orders.place(orders.prepare(wish), terms)
+        if not orders.placed(wish, terms.user, terms.key):
+            orders.place(orders.prepare(wish), terms)
     except OrderRefused as refused:
         return answer_click(request, shown, refused=refused)
     return answer_click(request, shown)
