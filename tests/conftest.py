@@ -31,7 +31,7 @@ PROCESSES = Processes()
 
 def pytest_configure() -> None:
     """The environment first, then the settings that read it, then what tests want otherwise."""
-    # A shell has what it starts in the background ignore Ctrl-C, and all that is started from there.
+    # What a shell starts in the background ignores Ctrl-C, and so does all that starts from there.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     database = os.environ.get("DATABASE_URL", f"sqlite:///{FOLDER}/site.sqlite3")
     environment = servers.clean_environment()

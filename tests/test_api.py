@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from credits import ledger
 from credits.models import LedgerEntry
-from generation import lifecycle
+from generation import lifecycle, orders
 from generation.models import Generation, ImageSettings, KieModel
 from projects.access import issue_token
 from projects.models import Member, Project, Role, Scene
@@ -196,6 +196,35 @@ def test_the_same_key_is_the_same_order(api: Client, project: Project) -> None:
 
 
 @pytest.mark.usefixtures("credits")
+def test_a_key_answers_with_its_order_whatever_has_changed(api: Client, project: Project) -> None:
+    scene = Scene.objects.create(project=project, number="1", position=1, description="Duny")
+    first = post(api, {"sceneId": scene.pk}, **{"Idempotency-Key": "k"})
+    KieModel.objects.update(is_active=False)
+    Scene.objects.update(description="Something else")
+    again = post(api, {"sceneId": scene.pk}, **{"Idempotency-Key": "k"})
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json() == again.json()
+    assert Generation.objects.count() == 1
+
+
+@pytest.mark.usefixtures("credits")
+@pytest.mark.django_db(transaction=True)  # foreign keys are looked at when it is committed
+def test_a_scene_that_is_deleted_meanwhile(project: Project, alice: User) -> None:
+    scene = Scene.objects.create(project=project, number="1", position=1, description="Duny")
+    order = orders.prepare(orders.Wish(project=project, subject=scene))
+    Scene.objects.filter(pk=scene.pk).delete()
+    with pytest.raises(orders.OrderRefused) as caught:
+        orders.place(order, orders.Terms(user=alice, payer=alice, key="k"))
+    assert caught.value.code == "gone"
+
+
+def test_what_the_owner_has_is_not_told_to_others(project: Project, bob: User) -> None:
+    grant(project.owner, 333)
+    message = post(program_of(bob), wish(project)).json()["error"]["message"]
+    assert "6" in message and "3.33" not in message
+
+
+@pytest.mark.usefixtures("credits")
 @pytest.mark.parametrize(
     ("change", "status", "code", "field"),
     [
@@ -213,6 +242,14 @@ def test_the_same_key_is_the_same_order(api: Client, project: Project) -> None:
         ({"prompt": "a\ud800b"}, 422, "characters", "prompt"),
         ({"prompt": 7}, 422, "type", "prompt"),
         ({"prompt": ["x"]}, 422, "type", "prompt"),
+        ({"model": 0}, 422, "type", "model"),
+        ({"resolution": []}, 422, "type", "resolution"),
+        ({"aspectRatio": False}, 422, "type", "aspectRatio"),
+        ({"provider": {}}, 422, "type", "provider"),
+        ({"referenceImages": ""}, 422, "type", "referenceImages"),
+        ({"skipCreditCheck": ""}, 422, "type", "skipCreditCheck"),
+        ({"ownerId": True}, 422, "type", "ownerId"),
+        ({"ownerId": "\x00"}, 422, "type", "ownerId"),
         ({"model": "no/such"}, 422, "model", "model"),
         ({"model": "x" * 10_000}, 422, "model", "model"),
         ({"model": 1e400}, 400, "json", None),
@@ -258,6 +295,7 @@ def test_bad_wishes_change_nothing(
         (b'"text"', 400),
         (b"\xff\xfe", 400),
         (b'{"prompt": NaN}', 400),
+        (b'{"prompt": "x", "model": "a", "model": "b"}', 400),
         (b"[" * 100_000, 400),
         (b'{"prompt": "' + b"x" * 1_100_000 + b'"}', 413),
     ],
@@ -389,3 +427,22 @@ def test_an_order_without_a_picture_says_why(
 def test_only_post_orders(api: Client) -> None:
     assert api.get("/api/image").status_code == 405
     assert api.put("/api/image").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "path", ["/projects/%00/", "/credits/?page=%00", "/admin/auth/user/?q=%00"]
+)
+def test_an_address_with_a_nul(client: Client, staff: User, path: str) -> None:
+    client.force_login(staff)
+    assert client.get(path).status_code in (400, 404)
+
+
+def test_another_sites_name_is_a_bad_request(client: Client, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["studio.example"]
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_staff_naming_what_may_be_two_people(staff: User, charlie: User, alice: User) -> None:
+    User.objects.filter(pk=charlie.pk).update(username=str(alice.pk))
+    response = post(program_of(staff), {"prompt": "x", "ownerId": alice.pk})
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "owner")

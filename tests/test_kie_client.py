@@ -357,3 +357,31 @@ def test_a_fresh_link(server: Server, kie: Kie) -> None:
     server.answer = says({"code": 422, "msg": "url is wrong", "data": None})
     with pytest.raises(Refused):
         kie.fresh_link("https://elsewhere/x")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"code": 200, "data": {"state": "fail", "failMsg": "a\\u0000b \\ud800 c\\nd"}}',
+        b'{"code": 200, "data": {"state": "fail", "extra": [NaN, 1e999, "\\u0000"]}}',
+    ],
+)
+def test_what_no_database_can_keep_is_cleaned(server: Server, kie: Kie, raw: bytes) -> None:
+    server.answer = says(raw)
+    task = kie.record_info("f40")
+    assert task.outcome == "fail"
+    kept = json.dumps(task.answer, allow_nan=False, ensure_ascii=False) + task.words
+    assert kept.encode() and "\x00" not in kept and "\\u0000" not in kept and "\n" not in kept
+
+
+@pytest.mark.parametrize("used", ["1e30", '"9e999999"', "-1", "NaN", '"x"'])
+def test_credits_used_that_make_no_sense_are_not_kept(server: Server, kie: Kie, used: str) -> None:
+    raw = f'{{"code": 200, "data": {{"state": "waiting", "creditsConsumed": {used}}}}}'
+    server.answer = says(raw.encode())
+    assert kie.record_info("f40").used is None
+
+
+def test_a_link_with_a_nul_is_none(server: Server, kie: Kie) -> None:
+    result = json.dumps({"resultUrls": ["https://x/a\x00.png"]})
+    server.answer = says(record(state="success", resultJson=result))
+    assert kie.record_info("f40").why == "empty"

@@ -228,6 +228,29 @@ class TestNoVerdict:
         lifecycle.ask_again(claim(generation, State.RUNNING))
         assert books(generation) == ("review", 1300, 0, ["hold", "release"])
 
+    def test_another_orders_task_is_not_taken(self, scene: Scene) -> None:
+        first, second = place(scene, "1"), place(scene, "2")
+        running(first, "task-1")
+        with pytest.raises(lifecycle.TaskTaken):
+            lifecycle.adopt(sent(second), "task-1")
+        assert books(second)[0] == "submitting"
+
+    def test_a_task_that_reports_after_we_gave_up(self, scene: Scene) -> None:
+        generation = place(scene)
+        lifecycle.give_up(running(generation), Reason.LOST, "a day")
+        lifecycle.hurry(generation, "another-task")
+        assert books(generation)[0] == "review"
+        lifecycle.hurry(generation, "task-1")
+        assert books(generation) == ("running", 1300, 0, ["hold", "release"])
+
+    def test_a_refused_order_whose_task_turns_up_is_free(self, scene: Scene) -> None:
+        generation = place(scene)
+        lifecycle.fail(sent(generation), "input", "422")
+        assert lifecycle.adopt(generation, "task-9")
+        lifecycle.succeeded(claim(generation, State.RUNNING), ["https://kie/1.png"], None, None)
+        lifecycle.done(claim(generation, State.STORING), {0: STORED})
+        assert books(generation) == ("done", 1300, 0, ["hold", "release"])
+
 
 @pytest.mark.django_db
 class TestLeases:

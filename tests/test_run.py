@@ -147,3 +147,14 @@ def test_the_demo_user_sees_the_documents_project(page: Page) -> None:
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name="hladanie v psuti_nova").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("hladanie v psuti_nova")
+
+
+def test_a_body_in_chunks_is_read(site: Site) -> None:
+    """KIE's callbacks may come like that, and WSGI servers hand them over without a length."""
+    answer = requests.post(
+        f"{site.url}/api/image",
+        data=iter([b'{"prompt": ', b'""}']),
+        headers={"Authorization": f"Bearer {site.token}"},
+        timeout=10,
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "prompt_missing")
