@@ -293,7 +293,7 @@ def kind_of(subject: Scene | Character) -> str:
 
 
 def stage_of(order: Generation) -> str:
-    if order.state == State.RUNNING and order.task_state.lower() in PROVIDERS_LINE:
+    if order.state == State.RUNNING and order.task_state.lower() in ("", *PROVIDERS_LINE):
         return _("In the provider's line")
     return str(order.get_state_display())
 

@@ -34,7 +34,7 @@ from projects.pictures import Stored
 log = logging.getLogger(__name__)
 
 TASK_APPEARS = timedelta(seconds=90)  # after createTask, recordInfo may not know it yet
-PAUSED_SECONDS = 15  # between two looks at whether ordering goes on
+PAUSED_SECONDS = 5  # between two looks at whether ordering goes on
 POLLED_AT_ONCE = 16  # each with a thread, so that a batch ends before its leases do
 RING_LIMIT = 50
 

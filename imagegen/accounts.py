@@ -19,11 +19,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     @transaction.atomic
     def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
-        """A new account begins with the site's welcome credits, booked like any other grant."""
+        """A new account has a ledger, with the site's welcome credits booked like any grant."""
         user = super().save_user(request, user, form, commit)
-        if commit and settings.WELCOME_CREDITS:
+        book = ledger.ledger_of(user)  # staff look for newcomers in the list of ledgers
+        if settings.WELCOME_CREDITS:
             ledger.grant(
-                ledger.ledger_of(user),
+                book,
                 settings.WELCOME_CREDITS * 100,
                 reference=f"welcome:{user.pk}",
                 about=ledger.About(type="grant", description="Welcome"),
@@ -37,3 +38,4 @@ class NameOrEmailForm(LoginForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["login"].label = _("Name or e-mail address")
+        self.fields["login"].widget.attrs.pop("placeholder", None)

@@ -63,7 +63,7 @@ class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
                 "What the camera sees: who, where, when, the light, the lens. "
                 "The model reads exactly this, after the project's style."
             ),
-            "cast": _("Their pictures go to the model as references, if it takes any."),
+            "cast": _("Their descriptions go into the prompt."),
         }
 
     def __init__(self, *args: Any, after: Scene | None = None, **kwargs: Any) -> None:

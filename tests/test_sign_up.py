@@ -28,7 +28,7 @@ def sign_up(client: Client, **changes: str) -> int:
 def test_it_signs_in_and_begins_with_nothing(client: Client) -> None:
     assert sign_up(client) == 302
     assert client.get("/").context["user"].username == "dana"
-    assert not CreditLedger.objects.exists()
+    assert CreditLedger.objects.get().balance == 0
 
 
 def test_the_sites_welcome_is_booked_once(client: Client, settings: Any) -> None:

@@ -150,7 +150,9 @@ def _fragment(
         template, context = "generation/board.html#answer", {"card": card_of(subject, role)}
     context |= {"refused": refused, "was_clicked": request.method == "POST"}
     status = refused.status if refused else HTTPStatus.OK
-    return render(request, template, context, status=status)
+    answer = render(request, template, context, status=status)
+    answer["HX-Trigger"] = "order-moved"  # the counts above the scenes are another part's
+    return answer
 
 
 def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
