@@ -261,6 +261,8 @@ def _trust() -> ssl.SSLContext:
     """The certificates of the system and those that come with requests."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
+    # Early Pythons 3.11 (Debian 12 has one) take a connection that broke for the body's end.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     return context
 
 
