@@ -13,7 +13,7 @@ from django.utils.http import content_disposition_header, quote_etag
 from django.utils.text import get_valid_filename
 from django.views.decorators.http import require_safe
 
-from projects import access
+from projects import access, pictures
 from projects.models import Take
 
 if TYPE_CHECKING:
@@ -79,9 +79,16 @@ def _file(
     return response
 
 
+class InOnePiece(FileResponse):
+    """The server's threads are few. One piece it takes at once and hands out at the reader's pace,
+    while the thread goes on; in pieces, a phone on a bad line would hold the thread to the end."""
+
+    block_size = pictures.MAX_BYTES
+
+
 def _whole(name: str, content_type: str) -> FileResponse:
     try:
-        return FileResponse(default_storage.open(name), content_type=content_type)
+        return InOnePiece(default_storage.open(name), content_type=content_type)
     except FileNotFoundError as error:
         log.error("The file of a take is gone: %s", name)
         raise Http404 from error

@@ -6,10 +6,13 @@ import contextlib
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -45,9 +48,16 @@ def start(environment: dict[str, str], port: int) -> subprocess.CompletedProcess
     )
 
 
-def test_an_order_becomes_a_picture_and_the_log_tells_it(site: Site) -> None:
+@pytest.fixture
+def program(site: Site) -> requests.Session:
+    """The demo user's, which orders by the API."""
     program = requests.Session()
     program.headers["Authorization"] = f"Bearer {site.token}"
+    return program
+
+
+def order(program: requests.Session, site: Site) -> Any:
+    """A picture by the API: the last answer, with its address."""
     wish = {"prompt": "A beautiful landscape...", "projectId": "cmkivtwqv0005l80499cyfuzx"}
     answer = program.post(f"{site.url}/api/image", json=wish, timeout=10)
     deadline = time.monotonic() + 30
@@ -56,8 +66,15 @@ def test_an_order_becomes_a_picture_and_the_log_tells_it(site: Site) -> None:
         time.sleep(0.3)
         answer = program.get(answer.json()["statusUrl"], timeout=10)
     assert answer.status_code == 200, answer.text
-    assert (answer.json()["cost"], answer.json()["storage"]) == (0.03, "local")
-    picture = Image.open(io.BytesIO(program.get(answer.json()["imageUrl"], timeout=10).content))
+    return answer.json()
+
+
+def test_an_order_becomes_a_picture_and_the_log_tells_it(
+    program: requests.Session, site: Site
+) -> None:
+    answer = order(program, site)
+    assert (answer["cost"], answer["storage"]) == (0.03, "local")
+    picture = Image.open(io.BytesIO(program.get(answer["imageUrl"], timeout=10).content))
     assert picture.width > picture.height >= 1024
 
     log = site.log.read_text()
@@ -69,6 +86,27 @@ def test_an_order_becomes_a_picture_and_the_log_tells_it(site: Site) -> None:
         " state: success",
     ):
         assert line in log
+
+
+def test_slow_readers_of_pictures_leave_the_site_to_others(
+    program: requests.Session, site: Site
+) -> None:
+    """The server has four threads; a phone on a train must not hold one of them."""
+    address = urlsplit(order(program, site)["imageUrl"])
+    pictures = (Path(site.environment["VAR_DIR"]) / "media").rglob("*-0.*g")
+    with max(pictures, key=lambda path: path.stat().st_mtime).open("ab") as newest:
+        newest.write(bytes(20_000_000))  # more than the system's buffers take
+    ask = f"GET {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+    ask += f"Authorization: {program.headers['Authorization']}\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _reader in range(8):
+            reader = stack.enter_context(socket.socket())
+            reader.settimeout(5)
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect((address.hostname, address.port))
+            reader.sendall(ask.encode())
+            assert reader.recv(15) == b"HTTP/1.1 200 OK"
+        assert requests.get(f"{site.url}/healthz", timeout=5).status_code == 200
 
 
 def test_manage_py_in_another_terminal_meets_the_same_site(site: Site) -> None:
