@@ -72,7 +72,14 @@ def arguments() -> argparse.Namespace:
 
 
 def interrupt(*_: object) -> None:
+    """Unwinds, so that everything ends; a second signal must not cut that short."""
+    hear_no_more()
     raise KeyboardInterrupt
+
+
+def hear_no_more() -> None:
+    for signum in ENDINGS:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def address(options: argparse.Namespace) -> str:
@@ -129,8 +136,7 @@ def run(processes: Processes, var: Path, options: argparse.Namespace) -> int:
         say(f"{name} ends as soon as it is started, so everything does.")
         return 1
     finally:
-        for signum in ENDINGS:
-            signal.signal(signum, signal.SIG_IGN)
+        hear_no_more()
         say("\nStopping ...")
         # The queue last: workers sign off there.
         processes.stop(processes.children.keys() - {"valkey"})

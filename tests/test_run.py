@@ -169,7 +169,8 @@ def test_all_that_was_started_ends(ending: signal.Signals, tmp_path: Path) -> No
         started = processes_of(tmp_path)
         for part in ("valkey-server", "kie_sandbox", "granian", "rqcron", "rqworker orders"):
             assert any(part in command for command in started), started
-        program.send_signal(ending)
+        for _impatience in range(3):
+            program.send_signal(ending)
         deadline = time.monotonic() + 10
         while left := processes_of(tmp_path):
             assert time.monotonic() < deadline, left

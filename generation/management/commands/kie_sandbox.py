@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
@@ -52,13 +51,13 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        ended = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: ended.set())
+        ends = {signal.SIGTERM, signal.SIGINT}
+        # Kept back and waited for, because an Event that two signals set at once locks up.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)
         kie = self._sandbox(options)
         self._say(f"KIE sandbox at {kie.url}")
         with kie:
-            ended.wait()
+            signal.sigwait(ends)
 
     def _sandbox(self, given: dict[str, Any]) -> Sandbox:
         names = Options.__dataclass_fields__.keys() & given.keys()
