@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,14 +30,21 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers every request with `answer`, and keeps what it got."""
+    """Answers every request with `answer`; keeps what it got, and counts the connections."""
 
     answer: Answer
     got: list[tuple[str, str, dict[str, str], bytes]]
+    connections = 0
+    request_queue_size = 64
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        self.connections += 1
+        return super().get_request()
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    protocol_version = "HTTP/1.1"  # connections are kept
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
@@ -182,7 +193,7 @@ def test_a_connection_that_breaks_after_the_request_is_no_verdict(server: Server
 
 
 def test_silence_is_no_verdict(server: Server, kie: Kie, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
     done = threading.Event()
     server.answer = lambda handler: done.wait(3) and None
     with pytest.raises(Unclear):
@@ -191,26 +202,44 @@ def test_silence_is_no_verdict(server: Server, kie: Kie, monkeypatch: pytest.Mon
     assert len(server.got) == 1
 
 
-def test_an_answer_that_drips_ends_at_the_deadline(
-    server: Server, kie: Kie, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    ],
+    ids=["status", "headers", "1xx", "body", "chunks", "chunk"],
+)
+@pytest.mark.parametrize("limit", ["ANSWER_SECONDS", "DEADLINE_SECONDS"])
+def test_an_answer_that_drips_ends_in_time(
+    server: Server,
+    kie: Kie,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    start: bytes,
+    piece: bytes,
 ) -> None:
-    monkeypatch.setattr(client, "DEADLINE_SECONDS", 0.3)
-    done = threading.Event()
+    """Every read succeeds in time, the whole never would; createTask may have been heard."""
+    monkeypatch.setattr(client, limit, 0.2)
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", "1000000")
-        handler.end_headers()
-        while not done.wait(0.05):
-            try:
-                handler.wfile.write(b" " * 70_000)
-            except OSError:
-                return
+        with suppress(OSError):
+            handler.wfile.write(start)
+            for _ in range(100):
+                handler.wfile.write(piece)
+                time.sleep(0.05)
 
     server.answer = drip
-    with pytest.raises(Unclear):
-        kie.create_task(REQUEST)
-    done.set()
+    for call in (lambda: kie.create_task(REQUEST), lambda: kie.record_info("f40")):
+        began = time.monotonic()
+        with pytest.raises(Unclear):
+            call()
+        assert 0.15 < time.monotonic() - began < 2
+    assert len(server.got) == 2
 
 
 def test_redirects_are_not_followed(server: Server, kie: Kie) -> None:
@@ -224,6 +253,98 @@ def test_redirects_are_not_followed(server: Server, kie: Kie) -> None:
     with pytest.raises(Unclear):
         kie.create_task(REQUEST)
     assert len(server.got) == 1
+
+
+# Connections
+
+WAITING = {"code": 200, "data": {"taskId": "f40", "state": "waiting"}}
+
+
+def test_questions_share_a_connection_and_orders_have_their_own(server: Server, kie: Kie) -> None:
+    server.answer = says(WAITING)
+    for _ in range(5):
+        kie.record_info("f40")
+    assert server.connections == 1
+    for _ in range(2):
+        kie.create_task(REQUEST)
+    assert server.connections == 3
+    assert [h.get("Connection") for _, _, h, _ in server.got] == [None] * 5 + ["close"] * 2
+
+
+def test_64_threads_ask_over_64_connections(server: Server, kie: Kie) -> None:
+    together = threading.Barrier(64)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        together.wait(10)
+        says(WAITING)(handler)
+
+    server.answer = answer
+    with ThreadPoolExecutor(64) as threads:
+        for _ in range(3):
+            assert {t.word for t in threads.map(kie.record_info, ["f40"] * 64)} == {"waiting"}
+    assert server.connections == 64
+
+
+def test_a_kept_connection_that_kie_has_closed_is_no_news(server: Server, kie: Kie) -> None:
+    """Not when it closed it before the question, and not when it does at that very moment."""
+    server.answer = says(WAITING)
+    kie.record_info("f40")
+
+    def once_broken(handler: BaseHTTPRequestHandler) -> None:
+        server.answer = says(WAITING)
+        hangs_up(handler)
+
+    server.answer = once_broken
+    assert kie.record_info("f40").word == "waiting"
+    server.answer = hangs_up
+    with pytest.raises(Unclear):
+        kie.record_info("f40")
+    assert len(server.got) == 5, "asked once more, not for ever"
+
+
+def test_a_question_that_took_its_time_is_not_asked_again(
+    server: Server, kie: Kie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two whole calls would outlast the lease."""
+    monkeypatch.setattr(client, "STALE_SECONDS", 0.1)
+
+    def late(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(0.2)
+        hangs_up(handler)
+
+    server.answer = late
+    with pytest.raises(Unclear):
+        kie.record_info("f40")
+    assert len(server.got) == 1
+
+
+def test_nothing_is_kept_but_the_connection(
+    server: Server, kie: Kie, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No cookie goes back, no proxy is asked, and no .netrc takes the key's place."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login us password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Set-Cookie", "spy=1; Path=/")
+        handler.send_header("Content-Length", "29")
+        handler.end_headers()
+        handler.wfile.write(b'{"code": 200, "data": 59.5  }')
+
+    server.answer = answer
+    assert [kie.credit(), kie.credit()] == [5950, 5950]
+    assert server.connections == 1
+    for _, _, headers, _ in server.got:
+        assert headers["Authorization"] == "Bearer the-key"
+        assert "Cookie" not in headers
+
+
+def test_an_answer_to_another_question_is_no_answer(server: Server, kie: Kie) -> None:
+    server.answer = says({"code": 200, "data": {"taskId": "f41", "state": "fail"}})
+    with pytest.raises(Unclear, match="another task"):
+        kie.record_info("f40")
 
 
 def record(**data: Any) -> dict[str, Any]:

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-import time
+from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from time import monotonic
 from typing import Any
 
 import requests
-from urllib3.exceptions import NewConnectionError
+from requests.adapters import HTTPAdapter
+from urllib3 import Timeout
+from urllib3.exceptions import NewConnectionError, ProtocolError
+
+from generation.kie.connection import InTimeAdapter
 
 USER_AGENT = "imagegen/1.0"  # without one, KIE's front door answers 403
-CONNECT_SECONDS, READ_SECONDS = 3.05, 10.0
+CONNECT_SECONDS = 3.05  # for each address of the name
+ANSWER_SECONDS = 10.0  # from the request's last byte to the answer's last
 DEADLINE_SECONDS = 15.0  # of a whole call; a worker's lease is longer
+MOST_KEPT = 64  # connections
+STALE_SECONDS = 2.0  # a lease is longer than this and another whole call
 MOST_BYTES = 1_000_000
 MOST_URLS = 16
 MOST_CREDITS = 10**15  # hundredths; what the database's columns surely hold
@@ -45,6 +53,10 @@ class TryLater(KieError):
     """A clear no for now: nothing was taken, the same request may be sent again later."""
 
     seconds = 10  # KIE's window; it sends no Retry-After
+
+
+class Throttled(TryLater):
+    """Too many calls of this kind: KIE takes no more of them for a while."""
 
 
 class AccountBlocked(KieError):
@@ -78,21 +90,23 @@ class Task:
 
 
 class Kie:
-    """One KIE account. Thread-safe: every call has a connection of its own.
+    """One KIE account. Thread-safe; keep one for each process, and give none to a fork.
 
-    A kept-alive connection that KIE has just closed would make a createTask look as if it might
-    have arrived, so none is kept.
+    Questions (GET) go over connections that are kept. Whatever changes something there has a
+    connection of its own: one that is kept and that KIE has just closed would make a createTask
+    look as if it might have arrived.
     """
 
     def __init__(self, api_url: str, upload_url: str, key: str) -> None:
         self.api_url = api_url
         self.upload_url = upload_url
         self.key = key
+        self._kept = InTimeAdapter(pool_maxsize=MOST_KEPT)
 
     def create_task(self, request: dict[str, Any], callback_url: str = "") -> str:
         """Orders a picture; `request` holds `model` and `input`. Returns KIE's task id."""
         body = {**request, "callBackUrl": callback_url} if callback_url else request
-        answer = self._call("POST", f"{self.api_url}/api/v1/jobs/createTask", json=body)
+        answer = self._post(f"{self.api_url}/api/v1/jobs/createTask", json=body)
         _raise_for_code(answer)
         data = answer.get("data")
         task_id = data.get("taskId") if isinstance(data, dict) else None
@@ -102,14 +116,13 @@ class Kie:
 
     def record_info(self, task_id: str) -> Task:
         """Asks how a task is doing. Raises TaskUnknown, TryLater, AccountBlocked or Unclear."""
-        answer = self._call(
-            "GET", f"{self.api_url}/api/v1/jobs/recordInfo", params={"taskId": task_id}
-        )
+        answer = self._get(f"{self.api_url}/api/v1/jobs/recordInfo", {"taskId": task_id})
+        _raise_for_another(task_id, answer)
         return _task(answer)
 
     def credit(self) -> int:
         """What is left on the account, in hundredths of a KIE credit."""
-        answer = self._call("GET", f"{self.api_url}/api/v1/chat/credit")
+        answer = self._get(f"{self.api_url}/api/v1/chat/credit")
         _raise_for_code(answer)
         left = _hundredths(answer.get("data"))
         if left is None:
@@ -118,7 +131,7 @@ class Kie:
 
     def fresh_link(self, url: str) -> str:
         """A link to a result that is valid for 20 minutes, for one whose own link has expired."""
-        answer = self._call("POST", f"{self.api_url}/api/v1/common/download-url", json={"url": url})
+        answer = self._post(f"{self.api_url}/api/v1/common/download-url", json={"url": url})
         _raise_for_code(answer)
         link = answer.get("data")
         if not isinstance(link, str):
@@ -131,8 +144,7 @@ class Kie:
         KIE keeps it for one to three days, and an old name may come back stale from its caches:
         upload right before use, under a name that was never used.
         """
-        answer = self._call(
-            "POST",
+        answer = self._post(
             f"{self.upload_url}/api/file-stream-upload",
             files={"file": (name, data, content_type)},
             data={"uploadPath": "references", "fileName": name},
@@ -144,53 +156,73 @@ class Kie:
             raise Unclear("uploaded without an address", answer)
         return url
 
-    def _call(self, method: str, url: str, **kwargs: Any) -> dict[str, Any]:
-        """One call with a deadline and a byte limit; the JSON object that came back."""
-        headers = {
-            "Authorization": f"Bearer {self.key}",
-            "User-Agent": USER_AGENT,
-            "Connection": "close",
-        }
-        until = time.monotonic() + DEADLINE_SECONDS
+    def _get(self, url: str, params: dict[str, str] | None = None) -> dict[str, Any]:
+        request = self._request("GET", url, params=params)
+        began = monotonic()
         try:
-            with requests.Session() as session:
-                session.trust_env = False  # a .netrc would replace the key
-                with session.request(
-                    method,
-                    url,
-                    headers=headers,
-                    timeout=(CONNECT_SECONDS, READ_SECONDS),
-                    allow_redirects=False,
-                    stream=True,
-                    **kwargs,
-                ) as response:
-                    body = _read(response, until)
-        except requests.ConnectTimeout as error:
+            return _answer(self._kept, request)
+        except _Broken:  # KIE may close a kept connection at any time; that shows at once
+            if monotonic() - began > STALE_SECONDS:
+                raise
+        return self._sent_alone(request)
+
+    def _post(self, url: str, **body: Any) -> dict[str, Any]:
+        return self._sent_alone(self._request("POST", url, **body))
+
+    def _sent_alone(self, request: requests.PreparedRequest) -> dict[str, Any]:
+        """Over a connection that nothing else has used or will use."""
+        request.headers["Connection"] = "close"
+        with closing(InTimeAdapter()) as adapter:
+            return _answer(adapter, request)
+
+    def _request(self, method: str, url: str, **content: Any) -> requests.PreparedRequest:
+        headers = {"Authorization": f"Bearer {self.key}", "User-Agent": USER_AGENT}
+        return requests.Request(method, url, headers, **content).prepare()
+
+
+class _Broken(Unclear):
+    """The connection ended before the answer began."""
+
+
+def _answer(adapter: HTTPAdapter, request: requests.PreparedRequest) -> dict[str, Any]:
+    """One call with a deadline and a byte limit; the JSON object that came back.
+
+    No session: no cookies, no redirects, no proxy or .netrc (which would replace the key).
+    """
+    timeout: Any = Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS, total=DEADLINE_SECONDS)
+    try:
+        with adapter.send(request, stream=True, timeout=timeout) as response:
+            body = _read(response)
+    except requests.ConnectTimeout as error:
+        raise TryLater(f"could not connect: {error}") from error
+    except requests.ConnectionError as error:
+        if _never_connected(error):
             raise TryLater(f"could not connect: {error}") from error
-        except requests.ConnectionError as error:
-            if _never_connected(error):
-                raise TryLater(f"could not connect: {error}") from error
-            raise Unclear(f"connection lost: {error}") from error
-        except requests.RequestException as error:
-            raise Unclear(f"no answer: {error}") from error
-        return _json_object(response.status_code, body)
+        broken = isinstance(_cause(error), ProtocolError)
+        raise (_Broken if broken else Unclear)(f"connection lost: {error}") from error
+    except requests.RequestException as error:
+        raise Unclear(f"no answer: {error}") from error
+    return _json_object(response.status_code, body)
 
 
-def _read(response: requests.Response, until: float) -> bytes:
+def _read(response: requests.Response) -> bytes:
     body = bytearray()
     for chunk in response.iter_content(65_536):
         body += chunk
         if len(body) > MOST_BYTES:
             raise Unclear("an answer without end")
-        if time.monotonic() > until:
-            raise Unclear("an answer that took too long")
     return bytes(body)
 
 
 def _never_connected(error: requests.ConnectionError) -> bool:
     """Refused, unreachable or without an address: no byte of the request has left."""
-    cause = error.args[0] if error.args else None
+    cause = _cause(error)
     return isinstance(getattr(cause, "reason", cause), NewConnectionError)
+
+
+def _cause(error: requests.ConnectionError) -> object:
+    """What urllib3 raised."""
+    return error.args[0] if error.args else None
 
 
 def _json_object(status: int, body: bytes) -> dict[str, Any]:
@@ -202,7 +234,7 @@ def _json_object(status: int, body: bytes) -> dict[str, Any]:
         return answer
     words = str(_clean(body[:300].decode("utf-8", "replace")))
     if status == requests.codes.too_many_requests:
-        raise TryLater(f"HTTP 429: {words}")
+        raise Throttled(f"HTTP 429: {words}")
     raise Unclear(f"HTTP {status}: {words}")
 
 
@@ -228,7 +260,9 @@ def _raise_for_code(answer: dict[str, Any]) -> None:
     lower = words.lower()
     if code in (401, 402, 433) or (code == 500 and lower.startswith("credits insufficient")):
         raise AccountBlocked(said, answer)
-    if code in (429, 455, 550):
+    if code == 429:
+        raise Throttled(said, answer)
+    if code in (455, 550):
         raise TryLater(said, answer)
     if code in (400, 404, 413, 422, 451, 505) or (code == 500 and _is_about_input(lower)):
         raise Refused(_why_refused(lower), said, answer)
@@ -261,6 +295,14 @@ def _why_failed(words: str) -> str:
     if "file type not supported" in words or "image fetch failed" in words:
         return "input"
     return "render"
+
+
+def _raise_for_another(task_id: str, answer: dict[str, Any]) -> None:
+    """An answer that got onto the wrong connection must not end up as another order's picture."""
+    data = answer.get("data")
+    named = data.get("taskId") if isinstance(data, dict) else None
+    if named not in (None, "", task_id):
+        raise Unclear("the record of another task", answer)
 
 
 def _task(answer: dict[str, Any]) -> Task:
