@@ -24,7 +24,7 @@ from django.db.models import (
 from django.db.models.functions import Coalesce, Concat, Length, Substr
 
 from credits.models import LedgerEntry
-from generation.models import OPEN_STATES, Event, Generation, Output, State
+from generation.models import OPEN_STATES, Event, Generation, Output, State, TakenBack
 
 Orders = QuerySet[Any]  # Generation with what _orders adds
 
@@ -67,10 +67,17 @@ def ended_without_picture_is_given_back() -> Orders:
 
 
 def holds_stay_until_the_end() -> Orders:
-    """An order whose hold was given back has ended, or had ended when its picture turned up."""
+    """An order whose hold was given back has ended, or had when its picture turned up; or the
+    credits were taken back after it had been sent."""
     endings = Event.objects.filter(generation=OuterRef("pk"), state__in=PICTURELESS)
-    back = _orders().filter(is_given_back=True).exclude(state__in=PICTURELESS)
+    back = _orders().filter(is_given_back=True, taken_back="").exclude(state__in=PICTURELESS)
     return back.filter(Q(state__in=UNSENT) | ~Exists(endings))
+
+
+def taken_back_is_given_back() -> Orders:
+    """Who took the credits back has them, and no picture that was to be thrown away."""
+    taken = _paid().exclude(taken_back="")
+    return taken.filter(Q(is_given_back=False) | Q(taken_back=TakenBack.DISCARD, state=State.DONE))
 
 
 def entries_belong_to_an_order() -> Iterable[object]:
@@ -122,8 +129,7 @@ def outputs_fit_the_state() -> Orders:
     """KIE's pictures are known once its task has ended, and not before."""
     outputs = Exists(Output.objects.filter(generation=OuterRef("pk")))
     return Generation.objects.filter(
-        Q(~outputs, state__in=(State.STORING, State.DONE))
-        | Q(outputs, state__in=(*UNSENT, State.RUNNING))
+        Q(~outputs, state__in=(State.STORING, State.DONE)) | Q(outputs, state__in=UNSENT)
     )
 
 
@@ -149,6 +155,7 @@ QUESTIONS: tuple[Callable[[], Iterable[object]], ...] = (
     charges_are_what_was_quoted,
     ended_without_picture_is_given_back,
     holds_stay_until_the_end,
+    taken_back_is_given_back,
     entries_belong_to_an_order,
     done_orders_have_a_stored_picture,
     pictures_come_from_done_orders,

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from generation import doorbell
+from generation import doorbell, lifecycle
 from generation.models import Callback, Generation
 
 MOST_PER_ORDER = 20  # different tasks that somebody may claim for one order
@@ -64,7 +66,18 @@ def is_signed(task_id: str, headers: Mapping[str, str]) -> bool:
 
 
 def keep(generation: Generation, task_id: str) -> None:
-    """Notes what was heard, once, and has it looked into."""
-    if generation.callbacks.count() < MOST_PER_ORDER:
-        Callback.objects.get_or_create(generation=generation, task_id=task_id)
-    doorbell.ring("hear", generation.pk)
+    """Notes what was heard, once, and has it looked into: at once where we know the task."""
+    with transaction.atomic():
+        if generation.callbacks.count() < MOST_PER_ORDER:
+            callback, _new = Callback.objects.get_or_create(generation=generation, task_id=task_id)
+            if generation.task_id == task_id:
+                heard(callback)
+        if generation.task_id == task_id:
+            lifecycle.hurry(generation, task_id)
+        else:
+            doorbell.ring("hear")
+
+
+def heard(callback: Callback) -> None:
+    """KIE has been, or is going to be, asked what it means."""
+    Callback.objects.filter(pk=callback.pk).update(heard_at=timezone.now())

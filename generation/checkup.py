@@ -19,7 +19,6 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 from redis.exceptions import RedisError
 from rq import Worker
-from rq.cron import CronScheduler
 from rq.worker import WorkerStatus
 
 from generation import doorbell, jobs
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 
 HOLDS_SECONDS = 30
 ASKING_SECONDS = 20  # longer than the longest question
-QUEUES = ("tick", "orders", "pictures")
+QUEUES = ("orders", "pictures")
 # An idle worker of the Procfile is heard of every 15 s; a busy one not before its job ends.
 SILENCE = timedelta(seconds=60)
 
@@ -64,11 +63,10 @@ def storage() -> Finding:
 def workers() -> Finding:
     """Does somebody work on every queue, and is there a clock? Codes: queue_down, missing.
 
-    `detail` names what is missing: "cron", "tick", "orders", "pictures".
+    `detail` names what is missing: "tick", "orders", "pictures".
     """
     try:
-        redis = doorbell.redis()
-        missing = [] if CronScheduler.all(redis) else ["cron"]
+        missing = [] if doorbell.is_ticking() else ["tick"]
         missing += [name for name in QUEUES if not _is_worked_on(name)]
     except RedisError as error:
         return Finding(False, "queue_down", str(error))
@@ -115,20 +113,14 @@ def _is_worked_on(queue: str) -> bool:
 def _shared(name: str, ask: Callable[[], Finding]) -> Finding:
     """The answer of the last half minute, else a new one; while somebody asks, "being asked"."""
     key, asking = f"checkup:{name}", f"checkup:{name}:asking"
-    try:
-        known: Finding | None = cache.get(key)
-        if known is not None:
-            return known
-        if not cache.add(asking, 1, ASKING_SECONDS):
-            return BEING_ASKED
-    except RedisError as error:  # without it nobody knows who else is asking
-        return Finding(None, "queue_down", str(error))
+    known: Finding | None = cache.get(key)
+    if known is not None:
+        return known
+    if not cache.add(asking, 1, ASKING_SECONDS):
+        return BEING_ASKED
     finding = ask()
     if not finding.ok:
         log.warning("[Checkup] %s: %s %s", name, finding.code, finding.detail)
-    try:
-        cache.set(key, finding, HOLDS_SECONDS)
-        cache.delete(asking)
-    except RedisError:
-        pass
+    cache.set(key, finding, HOLDS_SECONDS)
+    cache.delete(asking)
     return finding

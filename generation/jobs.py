@@ -1,6 +1,6 @@
-"""What RQ calls: each job does one step of an order's life and returns at once. None waits.
+"""What RQ calls: each job takes the row that is next and does one step of its life. None waits.
 
-A job that finds its row gone, held by another worker or moved on has nothing to do.
+A job that finds nothing to do returns at once; so it does not matter who rings how often.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
-from functools import wraps
+from functools import cache, wraps
 
 from django.conf import settings
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from credits.amounts import credits_text, dollars_text
 from generation import callbacks, doorbell, lifecycle, results
-from generation.kie import limiter
 from generation.kie.client import (
     AccountBlocked,
     Kie,
@@ -25,32 +25,50 @@ from generation.kie.client import (
     Refused,
     Task,
     TaskUnknown,
+    Throttled,
     TryLater,
     Unclear,
 )
-from generation.models import Callback, Generation, Output, Reason, State
+from generation.kie.limiter import WINDOW_MS, Window, WindowLost
+from generation.models import Callback, Generation, Output, Reason, State, TakenBack
+from projects.ids import new_id
 from projects.pictures import Stored
 
 log = logging.getLogger(__name__)
 
 TASK_APPEARS = timedelta(seconds=90)  # after createTask, recordInfo may not know it yet
-PAUSED_SECONDS = 5  # between two looks at whether ordering goes on
-POLLED_AT_ONCE = 16  # each with a thread, so that a batch ends before its leases do
-RING_LIMIT = 50
+POLLED_AT_ONCE = 64  # each with a thread, so that a batch ends before its leases do
+HEARD_AT_ONCE = 16
+WINDOW = timedelta(milliseconds=WINDOW_MS)
 
 
 def kie() -> Kie:
-    return Kie(settings.KIE_API_URL, settings.KIE_UPLOAD_URL, settings.KIE_API_KEY or "sandbox")
+    """Our account, with the connections that are kept for it."""
+    key = settings.KIE_API_KEY or "sandbox"
+    return _kie(settings.KIE_API_URL, settings.KIE_UPLOAD_URL, key)
 
 
-def step(function: Callable[..., None]) -> Callable[..., None]:
+@cache
+def _kie(api_url: str, upload_url: str, key: str) -> Kie:
+    return Kie(api_url, upload_url, key)
+
+
+def creates() -> Window:
+    return Window(doorbell.redis(), "creates", settings.KIE_CREATES)
+
+
+def queries() -> Window:
+    return Window(doorbell.redis(), "queries", settings.KIE_QUERIES)
+
+
+def step(function: Callable[[], None]) -> Callable[[], None]:
     """A step that notices another worker on its row stops there."""
 
     @wraps(function)
-    def run(*ids: str) -> None:
-        doorbell.answered(function.__name__, *ids)
+    def run() -> None:
+        doorbell.answered(function.__name__)
         try:
-            function(*ids)
+            function()
         except lifecycle.LeaseLost as lost:
             log.info("[Image] %s: another worker has order %s", function.__name__, lost)
 
@@ -58,24 +76,22 @@ def step(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def tick() -> None:
-    """Every second: what time decides, and a bell for everything that is due."""
+    """Every second: what time decides, and a bell for every step that is due."""
     lifecycle.sweep()
-    lifecycle.ring_due(RING_LIMIT)
+    lifecycle.ring_due()
+    doorbell.ticked()
 
 
 @step
-def submit(generation_id: str) -> None:
-    """Sends createTask, once."""
-    generation = lifecycle.claim(generation_id, State.QUEUED)
+def submit() -> None:
+    """Sends createTask for the order that is next in line, once."""
+    generation = lifecycle.claim_next_in_line()
     if generation is None:
         return
-    if lifecycle.is_paused(generation.provider):
-        lifecycle.wait(generation, PAUSED_SECONDS)
+    if not _may_create(generation):
+        lifecycle.wait(generation, 0)  # the tick rings again
         return
-    seconds = limiter.seconds_to_wait(doorbell.redis(), generation.lease_token)
-    if seconds:
-        lifecycle.wait(generation, seconds)
-        return
+    doorbell.ring("submit")  # the one behind it need not wait for KIE's answer to this one
     lifecycle.submitting(generation)
     log.info(
         "[KIE] Using model: %s - %s credits ($%s)",
@@ -86,17 +102,32 @@ def submit(generation_id: str) -> None:
     _create(generation)
 
 
+def _may_create(generation: Generation) -> bool:
+    """Takes a place in the window of creates. Without Redis nobody knows: no."""
+    try:
+        try:
+            return creates().take(lifecycle.call_of(generation)) > 0
+        except WindowLost:
+            creates().retell(lifecycle.calls_of_the_last(WINDOW))
+            return creates().take(lifecycle.call_of(generation)) > 0
+    except (RedisError, WindowLost) as error:
+        log.warning("[KIE] How many orders went out is not known: %s", error)
+        return False
+
+
 def _create(generation: Generation) -> None:
     try:
         task_id = kie().create_task(generation.request, callbacks.url_for(generation))
     except TryLater as error:
+        if isinstance(error, Throttled):
+            _shut(creates())
         lifecycle.send_back(generation, error.seconds, error.words, error.answer)
     except Refused as error:
         log.info("[KIE] Order %s refused: %s", generation.pk, error.words)
         lifecycle.fail(generation, error.why, error.words, error.answer)
     except AccountBlocked as error:
         lifecycle.pause(generation.provider, error.words)
-        lifecycle.send_back(generation, PAUSED_SECONDS, error.words, error.answer)
+        lifecycle.send_back(generation, 0, error.words, error.answer)
     except Unclear as error:
         log.warning("[KIE] Order %s has no answer: %s", generation.pk, error.words)
         lifecycle.unclear(generation, error.words, error.answer)
@@ -110,39 +141,84 @@ def _create(generation: Generation) -> None:
             log.info("[KIE] Task created: %s, polling for completion...", task_id)
 
 
+def _shut(window: Window) -> None:
+    with suppress(RedisError):
+        window.shut()
+
+
 @step
-def hear(generation_id: str) -> None:
-    """Looks into what callbacks said of an order: adopts its task, or asks after it at once."""
-    for callback in Callback.objects.filter(generation=generation_id, heard_at__isnull=True):
-        generation = callback.generation
-        if generation.task_id is None:
-            try:
-                task = kie().record_info(callback.task_id)
-            except TaskUnknown:  # forged, or told to us before KIE's own records know it
-                if timezone.now() - callback.received_at < TASK_APPEARS:
-                    continue
-                task = None
-            except KieError as error:
-                log.warning("[KIE] Callback of order %s: %s", generation.pk, error.words)
-                if timezone.now() - callback.received_at < lifecycle.PATIENCE:
-                    continue  # the tick rings again
-                task = None
-            # Only KIE's own record of our address says that the task is this order's.
-            if task and task.callback_url == callbacks.url_for(generation):
-                lifecycle.adopt(generation, callback.task_id, task.answer)
-        lifecycle.hurry(generation, callback.task_id)
-        Callback.objects.filter(pk=callback.pk).update(heard_at=timezone.now())
+def hear() -> None:
+    """Looks into callbacks of tasks that we do not know: are they our orders' tasks?"""
+    unheard = Callback.objects.filter(heard_at__isnull=True).order_by("received_at")
+    for callback in unheard.select_related("generation")[:HEARD_AT_ONCE]:
+        if _looked_into(callback):
+            lifecycle.hurry(callback.generation, callback.task_id)
+            callbacks.heard(callback)
+
+
+def _looked_into(callback: Callback) -> bool:
+    """Adopts the task where KIE's own record of it has our address. False: ask again later."""
+    generation = callback.generation
+    if generation.task_id is not None:
+        return True
+    try:
+        task = kie().record_info(callback.task_id)
+    except TaskUnknown:  # forged, or told to us before KIE's own records know it
+        return timezone.now() - callback.received_at > TASK_APPEARS
+    except KieError as error:
+        log.warning("[KIE] Callback of order %s: %s", generation.pk, error.words)
+        return timezone.now() - callback.received_at > lifecycle.PATIENCE
+    if task.callback_url == callbacks.url_for(generation):
+        with suppress(lifecycle.TaskTaken):
+            lifecycle.adopt(generation, callback.task_id, task.answer)
+    return True
 
 
 @step
 def poll() -> None:
-    """Asks after many tasks at once, and again while there are more."""
-    while batch := lifecycle.claim_running(POLLED_AT_ONCE):
-        with ThreadPoolExecutor(POLLED_AT_ONCE) as threads:
-            answers = list(threads.map(_ask, batch))
-        for generation, answer in zip(batch, answers, strict=True):
+    """Asks after many tasks at once."""
+    due = lifecycle.tasks_due(POLLED_AT_ONCE)
+    batch = lifecycle.claim(due[: _queries_allowed(len(due))], State.RUNNING)
+    if not batch:
+        return
+    if len(due) == POLLED_AT_ONCE:
+        doorbell.ring("poll")  # there are more
+    with ThreadPoolExecutor(len(batch)) as threads:
+        answers = list(threads.map(_ask, batch))
+    if any(isinstance(answer, Throttled) for answer in answers):
+        _shut(queries())
+    no_news = []
+    for generation, answer in zip(batch, answers, strict=True):
+        if news := _news(generation, answer):
             with suppress(lifecycle.LeaseLost):  # its own affair: the others go on
-                _follow_or_ask_again(generation, answer)
+                _follow_or_ask_again(generation, news)
+        else:
+            no_news.append(generation)
+    lifecycle.no_news(no_news)
+
+
+def _queries_allowed(wanted: int) -> int:
+    """So many places in the window of recordInfo. Without Redis nobody knows: none."""
+    caller = new_id()
+    try:
+        try:
+            return queries().take(caller, wanted)
+        except WindowLost:
+            queries().retell({})
+            return queries().take(caller, wanted)
+    except (RedisError, WindowLost) as error:
+        log.warning("[KIE] How many tasks were asked after is not known: %s", error)
+        return 0
+
+
+def _news(generation: Generation, answer: Task | KieError) -> Task | None:
+    """The answer, if it says something new."""
+    if not isinstance(answer, KieError):
+        is_same = answer.outcome == "running" and answer.word == generation.task_state
+        return None if is_same else answer
+    if not isinstance(answer, TaskUnknown):  # that one is normal right after createTask
+        log.warning("[KIE] Task %s: %s", generation.task_id, answer.words)
+    return None
 
 
 def _ask(generation: Generation) -> Task | KieError:
@@ -153,7 +229,7 @@ def _ask(generation: Generation) -> Task | KieError:
         return error
 
 
-def _follow_or_ask_again(generation: Generation, answer: Task | KieError) -> None:
+def _follow_or_ask_again(generation: Generation, answer: Task) -> None:
     """An answer that nobody foresaw must not stop the orders behind it."""
     try:
         _follow(generation, answer)
@@ -164,12 +240,7 @@ def _follow_or_ask_again(generation: Generation, answer: Task | KieError) -> Non
         lifecycle.ask_again(generation)
 
 
-def _follow(generation: Generation, answer: Task | KieError) -> None:
-    if isinstance(answer, KieError):
-        if not isinstance(answer, TaskUnknown):  # that one is normal right after createTask
-            log.warning("[KIE] Task %s: %s", generation.task_id, answer.words)
-        lifecycle.ask_again(generation)
-        return
+def _follow(generation: Generation, answer: Task) -> None:
     if answer.word != generation.task_state:
         log.info("[KIE] Task %s state: %s", generation.task_id, answer.word)
     if answer.outcome == "success":
@@ -181,22 +252,27 @@ def _follow(generation: Generation, answer: Task | KieError) -> None:
 
 
 @step
-def store(generation_id: str) -> None:
-    """Fetches the pictures, stores them, and charges."""
-    generation = lifecycle.claim(generation_id, State.STORING)
+def store() -> None:
+    """Fetches the pictures of the order that has waited longest, stores them, and charges."""
+    generation = lifecycle.claim_next_to_store()
     if generation is None:
+        return
+    doorbell.ring("store")  # the one behind it need not wait for this one
+    if generation.taken_back == TakenBack.DISCARD:
+        lifecycle.discard(generation)
         return
     stored: dict[int, Stored] = {}
     lost: Exception | None = None
     for output in generation.outputs.all():
         try:
-            stored[output.index] = _bring(generation, output)
+            stored[output.index] = _stored(generation, output)
         except (results.BadResult, results.LinkExpired, Refused) as error:
             log.warning("[Image] Order %s, picture %s: %s", generation.pk, output.index, error)
             lost = error
         except (results.TryLater, KieError) as error:
             log.info("[Image] Order %s, picture %s later: %s", generation.pk, output.index, error)
-            lifecycle.put_off(generation, str(error))
+            died = isinstance(error, results.DecoderDied)
+            lifecycle.put_off(generation, str(error), died=died)
             return
         except lifecycle.LeaseLost:
             raise
@@ -212,8 +288,17 @@ def store(generation_id: str) -> None:
         lifecycle.give_up(generation, Reason.EXPIRED, str(lost))
 
 
+def _stored(generation: Generation, output: Output) -> Stored:
+    """One picture in the storage: from an earlier try, else brought now."""
+    if output.stored:
+        return Stored(**output.stored)
+    stored = _bring(generation, output)
+    lifecycle.keep_stored(output, stored)
+    return stored
+
+
 def _bring(generation: Generation, output: Output) -> Stored:
-    """One picture into storage; where its link has expired, with a fresh one from KIE."""
+    """Where its link has expired, with a fresh one from KIE."""
     name = f"{generation.pk}-{output.index}"
 
     def keep_alive() -> None:

@@ -5,25 +5,41 @@
        └──────────┴────► failed / cancelled / review
 
 A worker claims a row for one step with a lease; every write that follows is compare-and-set on the
-state and the lease, so a worker that lost its lease writes nothing. No call to the outside happens
-in here: a step claims, talks, and comes back with what it learnt.
+state and the lease, so a worker that lost its lease writes nothing. A lease that has run out is
+noticed by the sweep alone. No call to the outside happens in here: a step claims, talks, and comes
+back with what it learnt.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
 from credits import ledger
-from generation import doorbell
-from generation.models import Callback, Event, Generation, Output, Pause, Reason, State
+from generation import breaker, doorbell, line
+from generation.models import (
+    MOST_DEATHS,
+    SENT_STATES,
+    Callback,
+    Event,
+    Generation,
+    GenerationQuerySet,
+    Output,
+    Pause,
+    Reason,
+    State,
+    TakenBack,
+)
 from projects.ids import new_id
 from projects.models import Take
 from projects.pictures import Stored
@@ -34,11 +50,14 @@ LEASE = timedelta(seconds=20)  # longer than the longest call to KIE (kie/client
 WORD_AFTER = timedelta(minutes=30)  # without a sign of a task that may have been accepted
 PATIENCE = timedelta(hours=24)  # with a task that KIE knows, and with a result's link
 POLL_STEPS = (  # (age of the task, seconds between two questions)
-    (timedelta(minutes=1), 2),
-    (timedelta(minutes=10), 5),
+    (timedelta(minutes=10), 2.5),
     (timedelta(hours=1), 30),
 )
 POLL_SLOWEST = 300
+CALLED_BACK = (
+    6  # times fewer questions where KIE calls back: they are for the callbacks that get lost
+)
+SET_ASIDE = 600  # seconds between two tries of a picture that workers die over
 
 
 class TaskTaken(Exception):
@@ -65,7 +84,7 @@ def place(generation: Generation) -> Generation:
                     about=about(generation),
                 )
             _note(generation, State.QUEUED, "Ordered")
-            doorbell.ring("submit", generation.pk)
+            doorbell.ring("submit")
     except IntegrityError:
         first = Generation.objects.filter(
             ordered_by=generation.ordered_by, order_key=generation.order_key
@@ -80,14 +99,25 @@ def cancel(generation: Generation) -> bool:
     """Takes back an order that has not been sent. False if it has been, or is being sent now."""
     now = timezone.now()
     with transaction.atomic():
-        free = Generation.objects.filter(pk=generation.pk, state=State.QUEUED).exclude(
-            lease_until__gt=now
+        free = Generation.objects.filter(
+            pk=generation.pk, state=State.QUEUED, lease_until__isnull=True
         )
-        if not free.update(
-            state=State.CANCELLED, reason=Reason.CANCELLED, finished_at=now, lease_token=""
-        ):
+        if not free.update(state=State.CANCELLED, reason=Reason.CANCELLED, finished_at=now):
             return False
         _note(generation, State.CANCELLED, "Cancelled before it was sent")
+        _release(generation, Reason.CANCELLED)
+    return True
+
+
+def take_back(generation: Generation, then: TakenBack) -> bool:
+    """Gives the credits back for an order that KIE has, or may have. It cannot be stopped there:
+    it is followed on, and what still comes is free, or thrown away. False if it has ended."""
+    sent = _row(generation).filter(state__in=SENT_STATES, taken_back="")
+    with transaction.atomic():
+        if not sent.update(taken_back=then):
+            return False
+        state = Generation.objects.values_list("state", flat=True).get(pk=generation.pk)
+        _note(generation, State(state), f"Credits taken back; a picture that comes: {then}")
         _release(generation, Reason.CANCELLED)
     return True
 
@@ -95,25 +125,39 @@ def cancel(generation: Generation) -> bool:
 # Claiming
 
 
-def claim(generation_id: str, state: State) -> Generation | None:
-    """Takes the row for one step, if it is in this state, due, and nobody holds it."""
-    return next(iter(_claim(Generation.objects.filter(pk=generation_id), state)), None)
+def claim_next_in_line() -> Generation | None:
+    """Takes the order whose turn it is to be sent (generation/line.py)."""
+    while turn := line.next_in_line():
+        if claimed := claim([turn.pk], State.QUEUED):
+            return claimed[0]
+    return None
 
 
-def claim_running(limit: int) -> list[Generation]:
-    """Takes up to `limit` orders whose task is to be asked after."""
+def claim_next_to_store() -> Generation | None:
+    """Takes the order that has waited longest for its pictures to be fetched."""
+    due = Generation.objects.filter(state=State.STORING).due(timezone.now()).order_by("next_at")
+    while oldest := due.values_list("pk", flat=True).first():
+        if claimed := claim([oldest], State.STORING):
+            return claimed[0]
+    return None
+
+
+def tasks_due(limit: int) -> list[str]:
+    """Ids of up to `limit` orders whose task is to be asked after, the most urgent first."""
     due = Generation.objects.filter(state=State.RUNNING).due(timezone.now())
-    ids = list(due.order_by("next_at").values_list("pk", flat=True)[:limit])
-    return _claim(Generation.objects.filter(pk__in=ids), State.RUNNING)
+    return list(due.order_by("next_at").values_list("pk", flat=True)[:limit])
 
 
-def _claim(rows: Any, state: State) -> list[Generation]:
+def claim(ids: Sequence[str], state: State) -> list[Generation]:
+    """Takes those of these rows that are in this state, due, and nobody's; for one step."""
     now = timezone.now()
     token = new_id()
-    taken = rows.filter(state=state).due(now).update(lease_token=token, lease_until=now + LEASE)
-    if not taken:
+    free = Generation.objects.filter(pk__in=ids, state=state).due(now)
+    # Due from now on, so that a hurry in the meantime can be told (_unless_hurried).
+    if not free.update(lease_token=token, lease_until=now + LEASE, next_at=now):
         return []
-    return list(rows.model.objects.filter(lease_token=token).select_related("model", "payer"))
+    taken = Generation.objects.filter(lease_token=token).select_related("model", "payer")
+    return sorted(taken, key=lambda generation: ids.index(generation.pk))
 
 
 def renew(generation: Generation) -> None:
@@ -137,6 +181,22 @@ def submitting(generation: Generation) -> None:
     )
 
 
+def call_of(generation: Generation) -> str:
+    """A name for the createTask call of this try."""
+    return f"{generation.pk}:{generation.attempts}"
+
+
+def calls_of_the_last(window: timedelta) -> dict[str, float]:
+    """Seconds since each createTask call, by its name. One that is about to go out counts."""
+    now = timezone.now()
+    claimed = Generation.objects.filter(state=State.QUEUED, lease_until__isnull=False)
+    sent = Generation.objects.filter(submitted_at__gt=now - window)
+    return {
+        call_of(generation): (now - (generation.submitted_at or now)).total_seconds()
+        for generation in (*claimed, *sent)
+    }
+
+
 def send_back(generation: Generation, seconds: float, why: str, answer: Any = None) -> None:
     """Nothing was taken: the order goes back in line."""
     _move(
@@ -152,13 +212,17 @@ def send_back(generation: Generation, seconds: float, why: str, answer: Any = No
 
 def wait(generation: Generation, seconds: float) -> None:
     """The same step again later; nothing happened that anybody needs to read about."""
-    if not _mine(generation).update(next_at=_in(seconds), lease_until=None, lease_token=""):
+    if not _mine(generation).update(
+        next_at=_unless_hurried(_in(seconds)), lease_until=None, lease_token=""
+    ):
         raise LeaseLost(generation.pk)
 
 
 def unclear(generation: Generation, why: str, answer: Any = None) -> None:
     """createTask may or may not have arrived. It is never sent again; a callback may tell."""
-    _move(generation, State.UNKNOWN, why, answer, next_at=timezone.now() + WORD_AFTER)
+    with transaction.atomic():
+        _move(generation, State.UNKNOWN, why, answer, next_at=timezone.now() + WORD_AFTER)
+        breaker.failed(generation.model, why)
 
 
 def adopt(generation: Generation, task_id: str, answer: Any = None) -> bool:
@@ -167,7 +231,7 @@ def adopt(generation: Generation, task_id: str, answer: Any = None) -> bool:
     Needs no lease: whoever learns it first writes it, even after the order was given up, and a
     picture whose hold has been released comes free of charge. False if it was known already.
     """
-    without_task = Generation.objects.filter(pk=generation.pk, task_id__isnull=True)
+    without_task = _row(generation).filter(task_id__isnull=True)
     try:
         with transaction.atomic():
             return _run_again(without_task, generation, f"KIE has it as {task_id}", answer, task_id)
@@ -176,7 +240,7 @@ def adopt(generation: Generation, task_id: str, answer: Any = None) -> bool:
 
 
 def _run_again(
-    rows: Any, generation: Generation, message: str, answer: Any, task_id: str | None
+    rows: GenerationQuerySet, generation: Generation, message: str, answer: Any, task_id: str | None
 ) -> bool:
     """An order whose task turned up is followed from wherever it stood, even given up."""
     moved = rows.update(
@@ -185,7 +249,8 @@ def _run_again(
         reason="",
         finished_at=None,
         attempts=0,
-        next_at=_in(POLL_STEPS[0][1]),
+        deaths=0,
+        next_at=_poll_at(generation),
         lease_until=None,
         lease_token="",
     )
@@ -195,16 +260,16 @@ def _run_again(
 
 
 def hurry(generation: Generation, task_id: str) -> None:
-    """KIE hints that the task has ended: it is asked after now instead of at its time.
+    """KIE hints that the task has ended: it is asked after now, before all others.
 
     So is one that we gave up on after a day; what it brings then is free.
     """
-    rows = Generation.objects.filter(pk=generation.pk, task_id=task_id)
-    lost = rows.filter(state=State.REVIEW, reason=Reason.LOST)
+    rows = _row(generation).filter(task_id=task_id)
+    given_up = rows.filter(reason__in=(Reason.LOST, Reason.CLOSED))
     with transaction.atomic():
-        _run_again(lost, generation, "KIE reports after all", None, task_id)
-    rows.filter(state=State.RUNNING).update(next_at=timezone.now())
-    doorbell.ring("poll")
+        _run_again(given_up, generation, "KIE reports after all", None, task_id)
+        rows.filter(state=State.RUNNING).update(next_at=F("created_at"))
+        doorbell.ring("poll")
 
 
 def pause(provider: str, why: str) -> None:
@@ -230,7 +295,7 @@ def still_running(generation: Generation, word: str, answer: Any = None) -> None
             f"KIE: {word}",
             answer,
             task_state=word,
-            next_at=_poll_at(generation),
+            next_at=_unless_hurried(_poll_at(generation)),
         )
     else:
         ask_again(generation)
@@ -241,7 +306,22 @@ def ask_again(generation: Generation) -> None:
     if timezone.now() - _sent_at(generation) > PATIENCE:
         give_up(generation, Reason.LOST, "No end of the task within a day")
     else:
-        wait(generation, (_poll_at(generation) - timezone.now()).total_seconds())
+        wait(generation, _seconds_between_polls(generation))
+
+
+def no_news(generations: Sequence[Generation]) -> None:
+    """`ask_again` for many that were claimed together, in one statement for those of one age."""
+    old = [g for g in generations if timezone.now() - _sent_at(g) > PATIENCE]
+    for generation in old:
+        with suppress(LeaseLost):
+            ask_again(generation)
+    young = sorted((g for g in generations if g not in old), key=_seconds_between_polls)
+    for seconds, group in groupby(young, key=_seconds_between_polls):
+        ids = [generation.pk for generation in group]
+        claimed = Generation.objects.filter(
+            pk__in=ids, state=State.RUNNING, lease_token=young[0].lease_token
+        )
+        claimed.update(next_at=_unless_hurried(_in(seconds)), lease_until=None, lease_token="")
 
 
 def succeeded(generation: Generation, urls: Sequence[str], used: int | None, answer: Any) -> None:
@@ -257,30 +337,89 @@ def succeeded(generation: Generation, urls: Sequence[str], used: int | None, ans
             attempts=0,
             next_at=timezone.now(),
         )
+        breaker.worked(generation.model)
         Output.objects.bulk_create(
-            [Output(generation=generation, index=i, url=url) for i, url in enumerate(urls)]
+            [Output(generation=generation, index=i, url=url) for i, url in enumerate(urls)],
+            # Staff had it asked after once more: the links may be new ones.
+            update_conflicts=True,
+            unique_fields=["generation", "index"],
+            update_fields=["url"],
         )
-        doorbell.ring("store", generation.pk)
+        doorbell.ring("store")
 
 
-def put_off(generation: Generation, why: str) -> None:
-    """The pictures could not be fetched or stored now: again later, for a day."""
+def keep_stored(output: Output, stored: Stored) -> None:
+    """This one of several pictures is safe already."""
+    Output.objects.filter(pk=output.pk).update(stored=asdict(stored))
+
+
+def put_off(generation: Generation, why: str, *, died: bool = False) -> None:
+    """The pictures could not be fetched or stored now: again later, for a day.
+
+    `died`: the decoder did, over this picture.
+    """
     if timezone.now() - _sent_at(generation) > PATIENCE:
         give_up(generation, Reason.EXPIRED, why)
         return
-    seconds = min(300, 2 ** min(generation.attempts, 8))
-    _move(generation, State.STORING, why, next_at=_in(seconds), attempts=F("attempts") + 1)
+    deaths = generation.deaths + died
+    seconds = SET_ASIDE if deaths >= MOST_DEATHS else min(300, 2 ** min(generation.attempts, 8))
+    _move(
+        generation,
+        State.STORING,
+        why,
+        next_at=_in(seconds),
+        attempts=F("attempts") + 1,
+        deaths=deaths,
+    )
+
+
+def try_again(generation: Generation) -> bool:
+    """Staff have KIE asked after a task that was given up, or a picture set aside fetched now."""
+    rows = _row(generation).filter(task_id__isnull=False)
+    with transaction.atomic():
+        if _run_again(
+            rows.filter(state=State.REVIEW),
+            generation,
+            "Asked after once more",
+            None,
+            generation.task_id,
+        ):
+            return True
+        aside = rows.set_aside().filter(lease_until__isnull=True)
+        if not aside.update(deaths=0, attempts=0, next_at=timezone.now()):
+            return False
+        _note(generation, State.STORING, "Fetched once more")
+        doorbell.ring("store")
+    return True
+
+
+def close(generation: Generation) -> bool:
+    """Staff have looked for the picture and cannot get it. One that turns up yet is still free."""
+    rows = _row(generation).filter(state=State.REVIEW)
+    with transaction.atomic():
+        if not rows.update(state=State.FAILED, reason=Reason.CLOSED):
+            return False
+        _note(generation, State.FAILED, "Closed by staff")
+    return True
+
+
+def discard(generation: Generation) -> None:
+    """KIE made it after its credits had been taken back, and it is not wanted any more."""
+    _end(generation, State.CANCELLED, Reason.CANCELLED, "The picture came and was thrown away")
 
 
 def done(generation: Generation, pictures: Mapping[int, Stored]) -> list[Take]:
     """The pictures are safe: takes, charge and state in one transaction.
 
     `pictures` are the stored ones by the index of their output, at least one. The charge falls
-    away where the hold has been released before: a late picture is free.
+    away where the hold has been released before: a late picture is free. Raises LeaseLost also
+    where the picture has been disowned meanwhile: the next worker on it discards it.
     """
     now = timezone.now()
     with transaction.atomic():
         _move(generation, State.DONE, "Stored", finished_at=now, reason="")
+        if _row(generation).filter(taken_back=TakenBack.DISCARD).exists():  # it is ours to read now
+            raise LeaseLost(generation.pk)
         takes = [_keep(generation, index, stored) for index, stored in sorted(pictures.items())]
         if ledger.hold_is_open(generation.hold_reference):
             ledger.capture(
@@ -311,7 +450,10 @@ def _keep(generation: Generation, index: int, stored: Stored) -> Take:
 
 def fail(generation: Generation, why: str, words: str, answer: Any = None) -> None:
     """It will not come: the hold goes back. `why` is a Reason, `words` the provider's."""
-    _end(generation, State.FAILED, Reason(why), words, answer)
+    with transaction.atomic():
+        _end(generation, State.FAILED, Reason(why), words, answer)
+        if why in (Reason.RENDER, Reason.EMPTY):
+            breaker.failed(generation.model, words)
 
 
 def give_up(generation: Generation, why: Reason, words: str) -> None:
@@ -337,32 +479,46 @@ def _end(generation: Generation, state: State, why: Reason, words: str, answer: 
 
 
 def sweep() -> None:
-    """What time alone decides: a worker died while it was sending; nobody ever told."""
+    """What time alone decides: a worker died in the middle of a step; nobody ever told."""
     now = timezone.now()
-    for state in (State.SUBMITTING, State.UNKNOWN):
-        for generation in Generation.objects.filter(state=state).due(now):
-            claimed = claim(generation.pk, state)
-            try:
-                if claimed and state == State.SUBMITTING:
-                    unclear(claimed, "The worker died while it was sending")
-                elif claimed:
-                    give_up(claimed, Reason.LOST, "No sign of the task for 30 minutes")
-            except LeaseLost:
-                continue  # it was adopted just now
+    expired = Generation.objects.expired(now)
+    # Nothing has happened to these: whoever comes next takes the same step.
+    expired.filter(state__in=(State.QUEUED, State.RUNNING)).update(lease_until=None, lease_token="")
+    unheard = Generation.objects.filter(state=State.UNKNOWN).due(now)
+    for rows, decide in (
+        (expired.filter(state=State.SUBMITTING), _died_sending),
+        (expired.filter(state=State.STORING), _died_storing),
+        (unheard, _never_told),
+    ):
+        for generation in rows.select_related("model"):
+            with suppress(LeaseLost):  # it has moved on just now
+                decide(generation)
 
 
-def ring_due(limit: int) -> None:
-    """Rings for what is due: the oldest orders, the tasks to ask after, the pictures to fetch."""
+def _died_sending(generation: Generation) -> None:
+    unclear(generation, "The worker died while it was sending")
+
+
+def _died_storing(generation: Generation) -> None:
+    put_off(generation, "The worker died while it was storing", died=True)
+
+
+def _never_told(generation: Generation) -> None:
+    give_up(generation, Reason.LOST, "No sign of the task for 30 minutes")
+
+
+def ring_due() -> None:
+    """Rings for every step that some row is due for."""
     due = Generation.objects.due(timezone.now())
-    for state, step in ((State.QUEUED, "submit"), (State.STORING, "store")):
-        oldest = due.filter(state=state).order_by("created_at").values_list("pk", flat=True)
-        for generation_id in oldest[:limit]:
-            doorbell.ring(step, generation_id)
-    if due.filter(state=State.RUNNING).exists():
-        doorbell.ring("poll")
-    unheard = Callback.objects.filter(heard_at__isnull=True).order_by("received_at")
-    for generation_id in unheard.values_list("generation_id", flat=True)[:limit]:
-        doorbell.ring("hear", generation_id)
+    for state, step in (
+        (State.QUEUED, "submit"),
+        (State.RUNNING, "poll"),
+        (State.STORING, "store"),
+    ):
+        if due.filter(state=state).exists():
+            doorbell.ring(step)
+    if Callback.objects.filter(heard_at__isnull=True).exists():
+        doorbell.ring("hear")
 
 
 # What an order's money is about
@@ -395,10 +551,12 @@ def _release(generation: Generation, why: Reason) -> None:
 # Writing
 
 
-def _mine(generation: Generation) -> Any:
-    return Generation.objects.filter(
-        pk=generation.pk, state=generation.state, lease_token=generation.lease_token
-    )
+def _row(generation: Generation) -> GenerationQuerySet:
+    return Generation.objects.filter(pk=generation.pk)
+
+
+def _mine(generation: Generation) -> GenerationQuerySet:
+    return _row(generation).filter(state=generation.state, lease_token=generation.lease_token)
 
 
 def _move(
@@ -426,6 +584,11 @@ def _note(generation: Generation, state: State, message: str, answer: Any = None
     Event.objects.create(generation=generation, state=state, message=message[:500], answer=answer)
 
 
+def _unless_hurried(at: datetime) -> Case:
+    """`at`, unless a hint came while KIE was being asked: the answer may be older than the hint."""
+    return Case(When(next_at=F("created_at"), then=F("created_at")), default=Value(at))
+
+
 def _in(seconds: float) -> datetime:
     return timezone.now() + timedelta(seconds=seconds)
 
@@ -435,5 +598,10 @@ def _sent_at(generation: Generation) -> datetime:
 
 
 def _poll_at(generation: Generation) -> datetime:
+    return _in(_seconds_between_polls(generation))
+
+
+def _seconds_between_polls(generation: Generation) -> float:
     age = timezone.now() - _sent_at(generation)
-    return _in(next((seconds for until, seconds in POLL_STEPS if age < until), POLL_SLOWEST))
+    seconds = next((seconds for until, seconds in POLL_STEPS if age < until), POLL_SLOWEST)
+    return min(POLL_SLOWEST, seconds * (CALLED_BACK if settings.PUBLIC_URL else 1))

@@ -87,5 +87,6 @@ def _look_at(subject: Subject, user: User) -> Ready | Skipped:
             # The same in two runs at once; another one once an order has ended.
             key=f"backfill:{subject.pk}:{len(before)}",
             shown_price=order.quote.credits,
+            batch=True,
         ),
     )

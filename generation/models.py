@@ -156,6 +156,9 @@ class ImageSettings(models.Model):
         return f"{self.project}: {self.model}"
 
 
+MOST_DEATHS = 3  # of workers, or of their decoders, over the same picture
+
+
 class State(models.TextChoices):
     """Where an order is. `generation/lifecycle.py` draws the ways between them."""
 
@@ -171,6 +174,9 @@ class State(models.TextChoices):
 
 
 OPEN_STATES = (State.QUEUED, State.SUBMITTING, State.UNKNOWN, State.RUNNING, State.STORING)
+SENT_STATES = OPEN_STATES[1:]
+# Those that KIE or a worker is busy with: what a person may have only so many of at once.
+IN_FLIGHT_STATES = (State.SUBMITTING, State.RUNNING, State.STORING)
 
 
 class Reason(models.TextChoices):
@@ -186,6 +192,14 @@ class Reason(models.TextChoices):
     LOST = "lost", _("The provider never said whether it took the order. Staff are looking at it.")
     EXPIRED = "expired", _("The picture could not be fetched in time. Staff are looking at it.")
     CANCELLED = "cancelled", _("You cancelled this order.")
+    CLOSED = "closed", _("Staff looked for the picture and could not get it.")
+
+
+class TakenBack(models.TextChoices):
+    """What becomes of a picture that still comes after its credits were taken back."""
+
+    KEEP = "keep", _("Keep it, free of charge")
+    DISCARD = "discard", _("Throw it away")
 
 
 class GenerationQuerySet(models.QuerySet["Generation"]):
@@ -193,10 +207,16 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         return self.filter(state__in=OPEN_STATES)
 
     def due(self, now: datetime) -> GenerationQuerySet:
-        """Open orders whose next step is due and which no living worker holds."""
-        return self.open().filter(
-            Q(lease_until__isnull=True) | Q(lease_until__lte=now), next_at__lte=now
-        )
+        """Open orders whose next step is due and which no worker holds."""
+        return self.open().filter(lease_until__isnull=True, next_at__lte=now)
+
+    def expired(self, now: datetime) -> GenerationQuerySet:
+        """Orders whose worker has not been heard of for as long as its lease."""
+        return self.open().filter(lease_until__lte=now)
+
+    def set_aside(self) -> GenerationQuerySet:
+        """Orders whose picture several workers died over: tried seldom, and staff look at them."""
+        return self.filter(state=State.STORING, deaths__gte=MOST_DEATHS)
 
     def of(self, subject: Scene | Character) -> GenerationQuerySet:
         key = "scene" if isinstance(subject, Scene) else "character"
@@ -234,6 +254,9 @@ class Generation(models.Model):
     order_key = models.CharField(
         max_length=100, help_text=_("One click, one order: the same key again is the same order.")
     )
+    batch = models.BooleanField(
+        _("of a batch"), default=False, help_text=_("Single clicks go before it.")
+    )
     # What was asked
     provider = models.CharField(_("provider"), max_length=20)
     model = models.ForeignKey(KieModel, models.PROTECT, related_name="generations")
@@ -255,6 +278,16 @@ class Generation(models.Model):
     attempts = models.PositiveIntegerField(
         default=0, help_text=_("Tries of the present step that came to nothing.")
     )
+    deaths = models.PositiveIntegerField(
+        default=0, help_text=_("Workers, or their decoders, that died over its picture.")
+    )
+    taken_back = models.CharField(
+        _("taken back"),
+        max_length=8,
+        choices=TakenBack.choices,
+        blank=True,
+        help_text=_("The credits were taken back after it had been sent."),
+    )
     task_id = models.CharField(_("KIE task"), max_length=200, null=True, blank=True, unique=True)
     task_state = models.CharField(_("KIE's word"), max_length=40, blank=True)
     kie_credits_used = models.PositiveBigIntegerField(
@@ -275,6 +308,9 @@ class Generation(models.Model):
         indexes = [
             models.Index(
                 fields=["next_at"], name="open_by_next", condition=Q(state__in=OPEN_STATES)
+            ),
+            models.Index(
+                fields=["lease_until"], name="by_lease", condition=Q(lease_until__isnull=False)
             ),
             models.Index(fields=["-created_at", "-id"]),
             models.Index(fields=["state", "-created_at"]),
@@ -304,6 +340,15 @@ class Generation(models.Model):
         return self.state in OPEN_STATES
 
     @property
+    def is_awaited(self) -> bool:
+        """Under way, and whoever ordered it still wants what comes."""
+        return self.is_open and self.taken_back != TakenBack.DISCARD
+
+    @property
+    def is_set_aside(self) -> bool:
+        return self.state == State.STORING and self.deaths >= MOST_DEATHS
+
+    @property
     def kie_credits_number(self) -> int | float:
         """KIE's price as KIE writes it: 6, or 3.24."""
         whole, part = divmod(self.kie_credits, 100)
@@ -320,6 +365,9 @@ class Output(models.Model):
     generation = models.ForeignKey(Generation, models.CASCADE, related_name="outputs")
     index = models.PositiveSmallIntegerField()
     url = models.URLField(_("KIE's link"), max_length=2000)
+    # projects.pictures.Stored, from when the picture is in the storage: a step that is tried again
+    # does not fetch it again.
+    stored = models.JSONField(null=True, editable=False)
     take = models.OneToOneField(
         Take, models.PROTECT, null=True, blank=True, related_name="output", verbose_name=_("take")
     )
@@ -388,3 +436,74 @@ class Pause(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider}: {self.why}"
+
+
+class Breaker(models.Model):
+    """Orders of one model that failed in a row by no fault of theirs.
+
+    From `generation.breaker.TRIPS_AT` on, the model is sent only one order at a time, to try.
+    """
+
+    model = models.OneToOneField(KieModel, models.CASCADE, primary_key=True, related_name="breaker")
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    why = models.CharField(_("last failure"), max_length=500, blank=True)
+    next_try_at = models.DateTimeField(_("next try"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("breaker")
+        verbose_name_plural = _("breakers")
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.failures}"
+
+
+class BalanceSample(models.Model):
+    """What KIE said is left on our account, at one moment."""
+
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    credits = models.BigIntegerField(_("credits"), help_text=_("Hundredths of a KIE credit."))
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        verbose_name = _("balance at KIE")
+        verbose_name_plural = _("balances at KIE")
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M} {self.credits / 100:g}"
+
+
+class Difference(models.Model):
+    """KIE took something else than was booked: for one order, or for the account since a sample.
+
+    Amounts are hundredths of a KIE credit. Staff settle it with a note.
+    """
+
+    generation = models.OneToOneField(
+        Generation, models.CASCADE, null=True, blank=True, related_name="difference"
+    )
+    since = models.ForeignKey(
+        BalanceSample, models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    until = models.OneToOneField(
+        BalanceSample, models.CASCADE, null=True, blank=True, related_name="difference"
+    )
+    booked = models.BigIntegerField(_("booked"))
+    used = models.BigIntegerField(_("used, says KIE"))
+    found_at = models.DateTimeField(_("found"), default=timezone.now)
+    note = models.CharField(_("note"), max_length=500, blank=True)
+    settled_at = models.DateTimeField(_("settled"), null=True, blank=True)
+
+    class Meta:
+        ordering = ["-found_at", "-pk"]
+        verbose_name = _("difference with KIE")
+        verbose_name_plural = _("differences with KIE")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(generation__isnull=False, since__isnull=True, until__isnull=True)
+                | Q(generation__isnull=True, since__isnull=False, until__isnull=False),
+                name="difference_of_order_or_account",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.generation_id or self.until}: {(self.used - self.booked) / 100:+g}"

@@ -81,7 +81,8 @@ class Terms:
     """Who orders and who pays. `payer` None: nobody, which only staff may ask for.
 
     `key` makes one click one order; `shown_price` is what stood on the button, in hundredths.
-    `owner_id` is whom staff named to pay instead of the project's owner.
+    `owner_id` is whom staff named to pay instead of the project's owner. A `batch` goes after the
+    single clicks of everybody.
     """
 
     user: User
@@ -89,6 +90,7 @@ class Terms:
     key: str
     shown_price: int | None = None
     owner_id: str = "none"
+    batch: bool = False
 
 
 def prepare(wish: Wish, model: KieModel | None = None) -> Order:
@@ -194,6 +196,7 @@ def drawn_up(order: Order, terms: Terms) -> Generation:
         ordered_by=terms.user,
         payer=terms.payer,
         order_key=terms.key,
+        batch=terms.batch,
         provider=order.provider,
         model=order.model,
         prompt=order.prompt,

@@ -56,6 +56,10 @@ class TryLater(ResultError):
     """Nothing is wrong with the link or the picture as far as we know."""
 
 
+class DecoderDied(TryLater):
+    """The decoder ended without a verdict on the picture: perhaps because of it, perhaps not."""
+
+
 class LinkExpired(ResultError):
     """The file host does not give this file out (any more): 403, 404, 410."""
 
@@ -108,7 +112,7 @@ def _check(data: bytes) -> Picture:
     except pictures.BadPicture as error:
         raise BadResult(error.code) from error
     except pictures.DecoderDown as error:
-        raise TryLater(f"decoder: {error}") from error
+        raise DecoderDied(f"decoder: {error}") from error
 
 
 def _fetch(url: str, keep_alive: Callable[[], None]) -> bytes:

@@ -210,7 +210,7 @@ def _call(order: Order) -> Step:
                 "row alone. At most %(calls)d orders leave in %(seconds)d seconds, those of all "
                 "users together, because KIE takes no more."
             )
-            % {"calls": limiter.CALLS, "seconds": limiter.WINDOW_MS // 1000},
+            % {"calls": settings.KIE_CREATES, "seconds": limiter.WINDOW_MS // 1000},
             _(
                 "The order is saved as “submitting” before KIE is called. If the answer is lost, "
                 "it is never sent a second time: KIE could charge both."

@@ -223,6 +223,7 @@ def prepare() -> str:
     # What is wrong with the program shows here, once, and not in every process.
     call_command("check", stdout=io.StringIO())
     call_command("migrate", verbosity=0, interactive=False)
+    call_command("createcachetable", verbosity=0)
     call_command("load_kie_models", stdout=io.StringIO())
     call_command("collectstatic", verbosity=0, interactive=False)
     words = io.StringIO()

@@ -54,6 +54,9 @@ KIE_UPLOAD_URL = base_url(
     "KIE_UPLOAD_URL", KIE_API_URL if KIE_IS_SANDBOX else "https://kieai.redpandaai.co"
 )
 KIE_WEBHOOK_KEY = env.str("KIE_WEBHOOK_KEY", default="")
+# Calls in any 10 seconds, of all workers together. KIE refuses more than 20 createTask calls.
+KIE_CREATES = env.int("KIE_CREATES", default=18)
+KIE_QUERIES = env.int("KIE_QUERIES", default=2000)
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -130,20 +133,23 @@ else:
 
 # The doorbell. One queue per worker process: with several, RQ can lose a killed worker's job.
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
-# Jobs are JSON, with one exception: RQ's cron writes what it enqueues in RQ's own format, so the
-# queue that it rings has to keep it. `imagegen.worker` reads what its queue says.
 RQ_QUEUES = {
-    name: {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 180, "DEFAULT_RESULT_TTL": 60, **serializer}
-    for name, serializer in {
-        "tick": {},
-        "orders": {"SERIALIZER": "rq.serializers.JSONSerializer"},
-        "pictures": {"SERIALIZER": "rq.serializers.JSONSerializer"},
-    }.items()
+    name: {
+        "URL": REDIS_URL,
+        "DEFAULT_TIMEOUT": 180,
+        "DEFAULT_RESULT_TTL": 60,
+        "SERIALIZER": "rq.serializers.JSONSerializer",
+        # A Redis that hangs must not hold up a click for longer.
+        "REDIS_CLIENT_KWARGS": {"socket_connect_timeout": 2, "socket_timeout": 5},
+    }
+    for name in ("orders", "pictures")
 }
 RQ = {"COMMIT_MODE": "on_db_commit", "WORKER_CLASS": "imagegen.worker.Worker"}
 RQ_SHOW_ADMIN_LINK = False
+# What may be forgotten: failed logins, the last checkup. In the database, since people must be able
+# to log in and order while Redis is away.
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache"}
 }
 
 # Pictures: a local folder, or any S3 server. Private either way.
@@ -260,6 +266,4 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    # A line for every tick of every second says nothing.
-    "loggers": {"rq.cron": {"level": "WARNING"}},
 }

@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from rq.job import Job
     from rq.queue import Queue
 
+TTL_SECONDS = 30  # an idle worker is heard of twice in this time; RQ's own default is seven minutes
+
 
 class Worker(SimpleWorker):
+    # After Redis was away, RQ looks for it again in steps that grow to this; a minute is its own.
+    max_connection_wait_time = 4.0
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # `rqworker` hands over RQ's default whatever the queue is written in.
-        if self.queues:
-            self.serializer = self.queues[0].serializer
+        super().__init__(*args, **{"worker_ttl": TTL_SECONDS, **kwargs})
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:
+        # A pool asks for RQ's scheduler, one more process for jobs at a later time: we have none.
+        return super().work(*args, **{**kwargs, "with_scheduler": False})
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         # As Django does around a request: without it, a worker whose database was restarted

@@ -77,7 +77,7 @@ def valkey() -> Redis:
     """The queue, empty."""
     import django_rq
 
-    queue = django_rq.get_connection("tick")
+    queue = django_rq.get_connection("orders")
     queue.flushall()
     return queue
 

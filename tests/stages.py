@@ -98,6 +98,5 @@ def lost(order: Generation) -> Generation:
 
 def _claimed(order: Generation, state: State) -> Generation:
     Generation.objects.filter(pk=order.pk).update(next_at=timezone.now())
-    claimed = lifecycle.claim(order.pk, state)
-    assert claimed is not None
+    (claimed,) = lifecycle.claim([order.pk], state)
     return claimed

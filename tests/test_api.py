@@ -14,7 +14,7 @@ from django.urls import reverse
 from credits import ledger
 from credits.models import LedgerEntry
 from generation import lifecycle, orders
-from generation.models import Generation, ImageSettings, KieModel
+from generation.models import Generation, ImageSettings, KieModel, State
 from projects.access import issue_token
 from projects.models import Member, Project, Role, Scene
 from projects.pictures import Stored
@@ -130,15 +130,13 @@ def test_when_it_is_ready(api: Client, project: Project) -> None:
 
 def finish(generation: Generation) -> str:
     """The rest of the order's life, without KIE. Returns the take's id."""
-    claimed = lifecycle.claim(generation.pk, Generation(state="queued").state)
-    assert claimed is not None
+    (claimed,) = lifecycle.claim([generation.pk], State.QUEUED)
     lifecycle.submitting(claimed)
     lifecycle.adopt(claimed, "task-1")
     Generation.objects.update(next_at=generation.created_at)
-    (running,) = lifecycle.claim_running(1)
+    (running,) = lifecycle.claim(lifecycle.tasks_due(1), State.RUNNING)
     lifecycle.succeeded(running, ["https://kie/1.png"], 600, None)
-    storing = lifecycle.claim(generation.pk, running.state)
-    assert storing is not None
+    (storing,) = lifecycle.claim([generation.pk], State.STORING)
     (take,) = lifecycle.done(storing, {0: STORED})
     return take.pk
 
@@ -415,8 +413,7 @@ def test_an_order_without_a_picture_says_why(
     api: Client, project: Project, alice: User, why: str, status: int
 ) -> None:
     status_url = post(api, wish(project)).headers["Location"]
-    claimed = lifecycle.claim(Generation.objects.get().pk, Generation(state="queued").state)
-    assert claimed is not None
+    (claimed,) = lifecycle.claim([Generation.objects.get().pk], State.QUEUED)
     lifecycle.fail(claimed, why, "secret words of the provider")
     response = api.get(status_url)
     assert (response.status_code, response.json()["error"]["code"]) == (status, why)

@@ -391,7 +391,7 @@ class TestOutside:
     def test_who_works(self, film: Project, kie: Sandbox) -> None:
         missing = self.outside(film)["Workers"]
         assert (missing.ok, missing.words) == (False, "Not running: cron, tick, orders, pictures.")
-        queue = django_rq.get_connection("tick")
+        queue = django_rq.get_connection("orders")
         workers = [Worker([django_rq.get_queue(name)], connection=queue) for name in QUEUES]
         for worker in workers:
             worker.register_birth()
@@ -410,7 +410,7 @@ class TestOutside:
         assert time.monotonic() - before < 3
 
 
-QUEUES = ("tick", "orders", "pictures")
+QUEUES = ("orders", "pictures")
 
 
 class TestPage:

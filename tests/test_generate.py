@@ -215,7 +215,7 @@ def test_an_order_stands_when_the_bell_is_broken(
 ) -> None:
     """No Redis: the row is the truth, and the tick finds it when Redis is back."""
     nowhere = {"URL": "redis://127.0.0.1:9/0", "DEFAULT_TIMEOUT": 1}
-    settings.RQ_QUEUES = dict.fromkeys(("tick", "orders", "pictures"), nowhere)
+    settings.RQ_QUEUES = dict.fromkeys(("orders", "pictures"), nowhere)
     with django_capture_on_commit_callbacks(execute=True) as bells:
         assert click(client, scene).status_code == 200
     assert bells

@@ -47,7 +47,7 @@ def test_a_site_without_workers_says_so(client: Client) -> None:
 def test_without_the_queue_it_says_so_and_asks_nobody(client: Client, settings: Any) -> None:
     nowhere = "redis://127.0.0.1:9/0"
     settings.RQ_QUEUES = {
-        name: {"URL": nowhere, "DEFAULT_TIMEOUT": 1} for name in ("tick", "orders", "pictures")
+        name: {"URL": nowhere, "DEFAULT_TIMEOUT": 1} for name in ("orders", "pictures")
     }
     settings.CACHES = {"default": django_settings.CACHES["default"] | {"LOCATION": nowhere}}
     status, parts = health(client)

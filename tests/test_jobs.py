@@ -68,12 +68,12 @@ def take_steps(generation: Generation, until: tuple[State, ...], seconds: float 
         assert time.monotonic() < deadline, f"still {generation.state}: {trail(generation)}"
         Generation.objects.filter(pk=generation.pk).update(next_at=timezone.now())
         if generation.state == State.QUEUED:
-            jobs.submit(generation.pk)
+            jobs.submit()
         elif generation.state == State.RUNNING:
             jobs.poll()
             time.sleep(0.03)
         elif generation.state == State.STORING:
-            jobs.store(generation.pk)
+            jobs.store()
 
 
 ENDS = (State.DONE, State.FAILED, State.REVIEW, State.UNKNOWN)
@@ -186,9 +186,12 @@ def test_trouble_on_the_way_ends_well(kie: Sandbox, scene: Scene, fault: str) ->
 def test_a_clear_no_for_now_is_sent_again(kie: Sandbox, scene: Scene, fault: str) -> None:
     next_faults(kie, fault)
     generation = place(scene)
-    jobs.submit(generation.pk)
+    jobs.submit()
     assert books(generation) == ("queued", 1200, 600)
     assert generation.next_at > timezone.now()
+    is_shut = jobs.creates().take("other") == 0
+    assert is_shut == (fault == "create_429"), "too many for one are too many for all"
+    doorbell.redis().delete("kie:creates:shut")  # ten seconds later
     take_steps(generation, ENDS)
     assert books(generation) == ("done", 600, 0)
     assert (len(ask(kie, "requests")), len(ask(kie, "tasks"))) == (2, 1)
@@ -198,8 +201,8 @@ def test_a_clear_no_for_now_is_sent_again(kie: Sandbox, scene: Scene, fault: str
 def test_a_blocked_account_pauses_all_ordering(kie: Sandbox, scene: Scene, fault: str) -> None:
     next_faults(kie, fault)
     first, second = place(scene, "1"), place(scene, "2")
-    jobs.submit(first.pk)
-    jobs.submit(second.pk)
+    jobs.submit()
+    jobs.submit()
     assert Pause.objects.get().provider == "kie"
     assert books(first) == books(second) == ("queued", 1200, 1200)
     assert len(ask(kie, "requests")) == 1, "while ordering is paused nothing is sent"
@@ -212,7 +215,7 @@ def test_a_blocked_account_pauses_all_ordering(kie: Sandbox, scene: Scene, fault
 def test_nobody_at_kies_address(scene: Scene, settings: Any, valkey: str) -> None:
     settings.KIE_API_URL = "http://127.0.0.1:1"
     generation = place(scene)
-    jobs.submit(generation.pk)
+    jobs.submit()
     assert books(generation) == ("queued", 1200, 600)
 
 
@@ -221,7 +224,7 @@ def test_a_disk_that_is_full_is_waited_out(kie: Sandbox, scene: Scene, settings:
     generation = place(scene)
     take_steps(generation, (State.STORING,))
     settings.MEDIA_ROOT = "/proc/no-room-here"
-    jobs.store(generation.pk)
+    jobs.store()
     assert books(generation) == ("storing", 1200, 600)
     settings.MEDIA_ROOT = good
     take_steps(generation, ENDS)
@@ -232,11 +235,8 @@ def test_a_disk_that_is_full_is_waited_out(kie: Sandbox, scene: Scene, settings:
 def test_jobs_without_anything_to_do(kie: Sandbox, scene: Scene) -> None:
     generation = place(scene)
     take_steps(generation, ENDS)
-    for job in (jobs.submit, jobs.store, jobs.hear):
-        job(generation.pk)
-        job("vanished")
-    jobs.poll()
-    jobs.tick()
+    for job in (jobs.submit, jobs.poll, jobs.store, jobs.hear, jobs.tick):
+        job()
     assert books(generation) == ("done", 600, 0)
     assert len(ask(kie, "requests")) == 1
 
@@ -261,7 +261,7 @@ class TestCallbacks:
 
     def test_the_address_goes_along(self, kie: Sandbox, scene: Scene) -> None:
         generation = place(scene)
-        jobs.submit(generation.pk)
+        jobs.submit()
         (received,) = ask(kie, "requests")
         assert received["body"] == {
             **generation.request,
@@ -274,7 +274,7 @@ class TestCallbacks:
         take_steps(generation, (State.UNKNOWN,))
         (task,) = ask(kie, "tasks")
         assert self.call(generation, task["taskId"]) == 200
-        jobs.hear(generation.pk)
+        jobs.hear()
         take_steps(generation, (State.DONE,))
         assert books(generation) == ("done", 600, 0)
         assert len(ask(kie, "requests")) == 1
@@ -285,7 +285,7 @@ class TestCallbacks:
         take_steps(lost, (State.UNKNOWN,))
         take_steps(other, (State.DONE,))
         assert self.call(lost, other.task_id) == 200
-        jobs.hear(lost.pk)
+        jobs.hear()
         assert books(lost)[0] == "unknown"
         assert not Callback.objects.filter(heard_at__isnull=True).exists()
 
@@ -294,7 +294,7 @@ class TestCallbacks:
         generation = place(scene)
         take_steps(generation, (State.UNKNOWN,))
         assert self.call(generation, "f" * 32) == 200
-        jobs.hear(generation.pk)
+        jobs.hear()
         assert books(generation) == ("unknown", 1200, 600)
 
     def test_who_does_not_know_the_tag(self, kie: Sandbox, scene: Scene) -> None:
@@ -331,34 +331,63 @@ class TestCallbacks:
 
     def test_repeated_callbacks_do_nothing_more(self, kie: Sandbox, scene: Scene) -> None:
         generation = place(scene)
-        jobs.submit(generation.pk)
+        jobs.submit()
         generation.refresh_from_db()
         for _ in range(3):
             assert self.call(generation, generation.task_id) == 200
-            jobs.hear(generation.pk)
+            jobs.hear()
         take_steps(generation, ENDS)
         assert self.call(generation, generation.task_id) == 200
-        jobs.hear(generation.pk)
+        jobs.hear()
         assert books(generation) == ("done", 600, 0)
         assert Callback.objects.count() == 1
 
 
 def test_the_window_of_creates(valkey: str) -> None:
-    redis = doorbell.redis()
-    waits = [limiter.seconds_to_wait(redis, str(n)) for n in range(25)]
-    assert waits[:18] == [0.0] * 18
-    assert all(9 < wait <= 10.01 for wait in waits[18:])
+    window = jobs.creates()
+    with pytest.raises(limiter.WindowLost):
+        window.take("early")
+    window.retell({"before": 9.9, "long ago": 11.0})
+    assert [window.take(str(n)) for n in range(25)] == [1] * 17 + [0] * 8
+    time.sleep(0.2)
+    assert window.take("again") == 1, "the call of 9.9 s ago counts no more"
+    assert window.take("more", 5) == 0
+
+
+def test_a_window_that_kie_has_shut(valkey: str) -> None:
+    window = jobs.creates()
+    window.retell({})
+    window.shut()
+    assert window.take("x") == 0
+
+
+def test_many_calls_at_once_are_cut_to_what_is_free(valkey: str) -> None:
+    window = jobs.creates()
+    window.retell({})
+    assert [window.take("a", 16), window.take("b", 16)] == [16, 2]
 
 
 def test_an_order_beyond_the_window_waits_in_line(kie: Sandbox, scene: Scene) -> None:
-    redis = doorbell.redis()
-    for n in range(18):
-        limiter.seconds_to_wait(redis, str(n))
+    window = jobs.creates()
+    window.retell({})
+    assert window.take("others", 18) == 18
     generation = place(scene)
-    jobs.submit(generation.pk)
+    jobs.submit()
     generation.refresh_from_db()
     assert (generation.state, generation.lease_token) == ("queued", "")
     assert ask(kie, "requests") == []
+
+
+def test_a_window_that_redis_has_lost_is_told_again(kie: Sandbox, scene: Scene) -> None:
+    first, second = place(scene, "1"), place(scene, "2")
+    jobs.submit()
+    doorbell.redis().flushall()
+    jobs.submit()
+    assert len(ask(kie, "requests")) == 2
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert {first.state, second.state} == {"running"}
+    assert jobs.creates().take("rest", 18) == 16, "the one before the loss counts"
 
 
 class TestTheTick:
@@ -370,13 +399,13 @@ class TestTheTick:
         self, kie: Sandbox, scene: Scene, django_capture_on_commit_callbacks: Any
     ) -> None:
         commit = django_capture_on_commit_callbacks
-        generation = place(scene)
+        place(scene)
         self.tick(commit)
         (job,) = doorbell_queue("orders")
-        assert (job.func_name, job.args) == ("generation.jobs.submit", [generation.pk])
+        assert (job.func_name, job.args) == ("generation.jobs.submit", [])
         self.tick(commit)
         assert len(doorbell_queue("orders")) == 1, "an unanswered bell is not rung again"
-        jobs.submit(generation.pk)
+        jobs.submit()
         Generation.objects.update(next_at=timezone.now())
         self.tick(commit)
         assert doorbell_queue("orders")[-1].func_name == "generation.jobs.poll"

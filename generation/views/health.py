@@ -22,15 +22,14 @@ log = logging.getLogger(__name__)
 def healthz(request: HttpRequest) -> JsonResponse:
     """503 if anything is known to be wrong; each part says "ok", or in a word what it is.
 
-    Without the queue there is no memory of the last answers, so nobody outside is asked then.
+    Without the database there is no memory of the last answers, so nobody outside is asked then.
     """
-    queue = checkup.workers()
-    blind = queue.code == "queue_down"
+    database = _database()
     findings = {
-        "database": _database(),
-        "queue": queue,
-        "storage": UNKNOWN if blind else checkup.storage(),
-        "provider": UNKNOWN if blind else checkup.provider(),
+        "database": database,
+        "queue": checkup.workers(),
+        "storage": checkup.storage() if database.ok else UNKNOWN,
+        "provider": checkup.provider() if database.ok else UNKNOWN,
     }
     wrong = any(finding.ok is False for finding in findings.values())
     return JsonResponse(

@@ -1,0 +1,55 @@
+"""A model that fails order after order is sent only one at a time, until one succeeds.
+
+What counts is KIE's failing, not the order's: no answer to createTask, a render that failed, a
+success without a picture. A description that was refused says nothing about the model.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.db.models import F, Q
+from django.utils import timezone
+
+from generation.models import Breaker, Generation, KieModel, State
+
+log = logging.getLogger(__name__)
+
+TRIPS_AT = 8  # failures in a row
+BETWEEN_TRIES = timedelta(minutes=1)
+
+
+def failed(model: KieModel, why: str) -> None:
+    Breaker.objects.get_or_create(model=model)
+    Breaker.objects.filter(model=model).update(failures=F("failures") + 1, why=why[:500])
+    tripped = Breaker.objects.filter(model=model, failures__gte=TRIPS_AT)
+    if tripped.update(next_try_at=timezone.now() + BETWEEN_TRIES):
+        log.error("[KIE] %s fails order after order: %s", model, why)
+
+
+def worked(model: KieModel) -> None:
+    Breaker.objects.filter(model=model, failures__gt=0).update(failures=0, why="", next_try_at=None)
+
+
+def closed_to() -> list[int]:
+    """The ids of the models that are not to be sent an order now."""
+    now = timezone.now()
+    tripped = Breaker.objects.filter(failures__gte=TRIPS_AT)
+    return [
+        breaker.pk
+        for breaker in tripped
+        if breaker.next_try_at and (breaker.next_try_at > now or _is_tried(breaker))
+    ]
+
+
+def _is_tried(breaker: Breaker) -> bool:
+    """An order is out to try the model: sent, or in the hands of a worker who will."""
+    orders = Generation.objects.filter(model=breaker.pk)
+    return orders.filter(
+        Q(state=State.QUEUED, lease_until__isnull=False)
+        | Q(
+            state__in=(State.SUBMITTING, State.RUNNING, State.UNKNOWN),
+            submitted_at__gte=breaker.next_try_at,
+        )
+    ).exists()
