@@ -66,7 +66,7 @@ def ledger_of(user: User) -> CreditLedger:
 def grant(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
     """Adds credits that were bought or given. `amount` > 0."""
     _positive(amount)
-    return _write(ledger, Kind.GRANT, amount, 0, reference, about)
+    return _write(ledger.pk, Kind.GRANT, amount, 0, reference, about)
 
 
 def adjust(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
@@ -76,13 +76,13 @@ def adjust(ledger: CreditLedger, amount: int, *, reference: str, about: About) -
     """
     if not amount or not about.description:
         raise ValueError("an adjustment needs an amount and a reason")
-    return _write(ledger, Kind.ADJUST, amount, 0, reference, about)
+    return _write(ledger.pk, Kind.ADJUST, amount, 0, reference, about)
 
 
 def hold(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
     """Sets credits aside for one order. `amount` > 0. Raises InsufficientCredits."""
     _positive(amount)
-    return _write(ledger, Kind.HOLD, 0, amount, reference, about)
+    return _write(ledger.pk, Kind.HOLD, 0, amount, reference, about)
 
 
 def capture(hold_reference: str, amount: int, *, reference: str, about: About) -> LedgerEntry:
@@ -91,22 +91,18 @@ def capture(hold_reference: str, amount: int, *, reference: str, about: About) -
     Raises HoldResolved if another reference captured or released it.
     """
     _positive(amount)
-    held = LedgerEntry.objects.select_related("ledger").get(
-        reference=hold_reference, kind=Kind.HOLD
-    )
+    held = LedgerEntry.objects.get(reference=hold_reference, kind=Kind.HOLD)
     if amount > held.held_change:
         raise ValueError(f"{amount} is more than the hold of {held.held_change}")
     return _write(
-        held.ledger, Kind.CAPTURE, -amount, -held.held_change, reference, about, hold=held
+        held.ledger_id, Kind.CAPTURE, -amount, -held.held_change, reference, about, hold=held
     )
 
 
 def release(hold_reference: str, *, reference: str, about: About) -> LedgerEntry:
     """Gives a hold back. Raises HoldResolved if another reference captured or released it."""
-    held = LedgerEntry.objects.select_related("ledger").get(
-        reference=hold_reference, kind=Kind.HOLD
-    )
-    return _write(held.ledger, Kind.RELEASE, 0, -held.held_change, reference, about, hold=held)
+    held = LedgerEntry.objects.get(reference=hold_reference, kind=Kind.HOLD)
+    return _write(held.ledger_id, Kind.RELEASE, 0, -held.held_change, reference, about, hold=held)
 
 
 def hold_is_open(hold_reference: str) -> bool:
@@ -117,7 +113,7 @@ def hold_is_open(hold_reference: str) -> bool:
 
 
 def _write(
-    ledger: CreditLedger,
+    ledger_id: int,
     kind: str,
     balance_change: int,
     held_change: int,
@@ -126,7 +122,7 @@ def _write(
     hold: LedgerEntry | None = None,
 ) -> LedgerEntry:
     entry = LedgerEntry(
-        ledger=ledger,
+        ledger_id=ledger_id,
         kind=kind,
         balance_change=balance_change,
         held_change=held_change,
@@ -155,9 +151,12 @@ def _move(entry: LedgerEntry) -> None:
         balance=F("balance") + entry.balance_change, held=F("held") + entry.held_change
     )
     now = ledgers.get()
-    if not changed:
+    if changed:
+        entry.balance_after, entry.held_after = now.balance, now.held
+    elif needed > now.available:
         raise InsufficientCredits(needed, now.available)
-    entry.balance_after, entry.held_after = now.balance, now.held
+    else:  # What was missing came between the two questions.
+        _move(entry)
 
 
 def _written_before(entry: LedgerEntry, error: Exception) -> LedgerEntry:
