@@ -840,6 +840,14 @@ def test_results_that_are_not_what_they_say(kie: Client) -> None:
         )
 
 
+def test_a_first_fetch_that_breaks_off_is_followed_by_a_whole_one(kie: Client) -> None:
+    kie.faults("result_cut_once")
+    (url,) = kie.urls(kie.order())
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        HTTP.get(url)
+    assert picture(url).size == (2048, 1152)
+
+
 def test_faults_of_recordinfo_and_uploads_wait_for_their_own_calls(kie: Client) -> None:
     kie.faults("record_429", "record_502", "record_lost", "upload_500")
     task_id = kie.order()
@@ -897,6 +905,54 @@ def test_nothing_in_a_prompt_switches_a_fault(kie: Client) -> None:
 
 
 # The process
+
+
+def test_the_journal_tells_all_that_happened(tmp_path: Path, listener: Listener) -> None:
+    """What was answered, which faults struck, how it ended, what was fetched, who was told."""
+    path = tmp_path / "journal.jsonl"
+    with Sandbox(Options(seconds=0.03, rate=0, journal=path)) as sandbox:
+        kie = Client(sandbox)
+        kie.faults("create_429", "create_lost", "callback_twice", "record_502")
+        kie.create()
+        request = DOCUMENT | {"callBackUrl": listener.url}
+        with pytest.raises(requests.ConnectionError):
+            kie.create(DOCUMENT)
+        task_id = kie.order(request)
+        kie.get(f"/api/v1/jobs/recordInfo?taskId={task_id}")
+        (url,) = kie.urls(task_id)
+        HTTP.get(url)
+        wait_for(lambda: HTTP.get(f"{kie.url}/sandbox").json()["unreported"] == 0)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    creates = [line for line in lines if line["what"] == "create"]
+    assert [(c["code"], c["faults"]) for c in creates] == [
+        (429, []),
+        (200, ["create_lost"]),
+        (200, ["callback_twice"]),
+    ]
+    assert creates[1]["taskId"] not in (None, task_id)
+    assert (creates[2]["taskId"], creates[2]["body"]) == (task_id, request)
+    told = [line for line in lines if line["what"] == "callback"]
+    assert [(c["taskId"], c["to"], c["status"]) for c in told] == [(task_id, listener.url, 200)] * 2
+    assert [line["taskId"] for line in lines if line["what"] == "fetch"] == [task_id]
+    ends = {line["taskId"]: line["outcome"] for line in lines if line["what"] == "end"}
+    assert ends == {creates[1]["taskId"]: "success", task_id: "success"}
+    assert [line["faults"] for line in lines if line["what"] == "record"] == [["record_502"]]
+
+
+def test_small_pictures_are_a_wish() -> None:
+    with Sandbox(Options(seconds=0.03, largest_edge=256)) as sandbox:
+        kie = Client(sandbox)
+        assert picture(kie.urls(kie.order())[0]).size == (256, 144)
+
+
+def test_a_late_callback_is_as_late_as_was_said(listener: Listener) -> None:
+    with Sandbox(Options(seconds=0.03, slow_seconds=0.3)) as sandbox:
+        kie = Client(sandbox)
+        kie.faults("callback_late")
+        began = time.monotonic()
+        kie.order(DOCUMENT | {"callBackUrl": listener.url})
+        wait_for(lambda: listener.calls)
+        assert 0.3 < time.monotonic() - began < 3
 
 
 def test_a_restart_loses_nothing(tmp_path: Path, listener: Listener) -> None:

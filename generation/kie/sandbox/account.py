@@ -14,7 +14,8 @@ from generation.kie.sandbox import records
 from generation.kie.sandbox.callbacks import Callbacks
 from generation.kie.sandbox.drawing import draw
 from generation.kie.sandbox.faults import Faults
-from generation.kie.sandbox.schema import model_named
+from generation.kie.sandbox.journal import Journal
+from generation.kie.sandbox.schema import LARGEST_EDGE, model_named
 from generation.kie.sandbox.tasks import Task, Tasks
 
 WINDOW = 10.0  # seconds in which `rate` creates are taken
@@ -28,6 +29,7 @@ class Options:
     port: int = 0  # 0: any free one
     public_url: str = ""  # how others reach it, where that is not host and port
     state: Path | None = None  # None: a temporary file, gone at the end
+    journal: Path | None = None  # all that happens is written there
     seconds: float = 6.0  # how long a task takes
     queuing: bool = False  # tasks are `queuing` for a while
     key: str = ""  # the only key that is accepted; "": any
@@ -40,6 +42,7 @@ class Options:
     faults: dict[str, float] = field(default_factory=dict)  # name: probability
     hidden_seconds: float = 3.0
     slow_seconds: float = 30.0
+    largest_edge: int = LARGEST_EDGE  # pixels; pictures are drawn no larger
     log: Callable[[str], None] = lambda line: None
 
 
@@ -59,12 +62,11 @@ class Account:
         self.tasks = Tasks(state, options.credits)
         self.faults = Faults(options.faults, options.seed)
         self.throttle = Throttle()
-        self.callbacks = Callbacks(
-            self.tasks, options.webhook_key, options.retry_seconds, options.log
-        )
-        self.pictures = Pictures()
+        self.journal = Journal(options.journal)
+        self.callbacks = Callbacks(self.tasks, self.journal, options)
+        self.pictures = Pictures(options.largest_edge)
         self.received: deque[dict[str, Any]] = deque(maxlen=1000)  # createTask bodies
-        self.fetched: set[str] = set()  # pictures that were asked for, for result_503_once
+        self.fetched: set[str] = set()  # pictures that were asked for, for what happens once
 
 
 class Throttle:
@@ -91,7 +93,8 @@ class Pictures:
 
     MOST_BYTES = 64_000_000
 
-    def __init__(self) -> None:
+    def __init__(self, largest_edge: int) -> None:
+        self._largest_edge = largest_edge
         self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
         self._desk = threading.Semaphore(2)
@@ -102,7 +105,9 @@ class Pictures:
             return found
         with self._desk:
             found = self._find((task.id, index))
-            return found if found is not None else self._keep((task.id, index), _drawn(task, index))
+            if found is None:
+                found = self._keep((task.id, index), _drawn(task, index, self._largest_edge))
+            return found
 
     def _find(self, key: tuple[str, int]) -> bytes | None:
         with self._lock:
@@ -118,9 +123,11 @@ class Pictures:
         return data
 
 
-def _drawn(task: Task, index: int) -> bytes:
+def _drawn(task: Task, index: int, largest_edge: int) -> bytes:
     model = model_named(task.model)
-    size = model.size(task.input) if model else (1024, 1024)
+    width, height = model.size(task.input) if model else (1024, 1024)
+    scale = min(1.0, largest_edge / max(width, height))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     file_format = "jpeg" if "result_mislabelled" in task.faults else records.file_format(task)
     parts = [task.model, f"{size[0]} × {size[1]}"]
     if references := sum(1 for _ in addresses(task.input)):

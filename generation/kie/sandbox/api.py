@@ -99,7 +99,7 @@ def _accepted(account: Account, request: Request, task: Task) -> Reply:
         reply = bad_gateway()
     reply.hang_up = "create_lost" in task.faults
     reply.delay = account.options.slow_seconds if "create_slow" in task.faults else 0
-    return _noted(account, request, reply, 200, task.id)
+    return _noted(account, request, reply, 200, task)
 
 
 def _refused(account: Account, request: Request, refusal: Refusal) -> Reply:
@@ -109,18 +109,18 @@ def _refused(account: Account, request: Request, refusal: Refusal) -> Reply:
 
 
 def _noted(
-    account: Account, request: Request, reply: Reply, code: int, task_id: str | None = None
+    account: Account, request: Request, reply: Reply, code: int, task: Task | None = None
 ) -> Reply:
-    """Keeps what was received, for GET /sandbox/requests."""
-    account.received.append(
-        {
-            "at": time.time(),
-            "body": _object(request),
-            "user_agent": request.headers.get("User-Agent"),
-            "code": code,
-            "taskId": task_id,
-        }
-    )
+    """Keeps what was received, for GET /sandbox/requests and the journal."""
+    received = {
+        "at": time.time(),
+        "body": _object(request),
+        "user_agent": request.headers.get("User-Agent"),
+        "code": code,
+        "taskId": task.id if task else None,
+    }
+    account.received.append(received)
+    account.journal.note("create", **received, faults=sorted(task.faults) if task else [])
     return reply
 
 
@@ -148,6 +148,8 @@ def _is_hidden(account: Account, task: Task, now: float) -> bool:
 
 def _record_fault(account: Account) -> Reply | None:
     faults = account.faults.take("record")
+    if faults:
+        account.journal.note("record", faults=sorted(faults))
     if "record_502" in faults:
         return bad_gateway()
     if "record_lost" in faults:

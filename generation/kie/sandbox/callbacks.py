@@ -11,12 +11,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
+from generation.kie.sandbox.journal import Journal
 from generation.kie.sandbox.records import callback_body, compact
 from generation.kie.sandbox.tasks import Task, Tasks
+
+if TYPE_CHECKING:
+    from generation.kie.sandbox.account import Options
 
 TIMEOUT = 15.0  # seconds; KIE gives up on an answer after as many
 SILENT = {"callback_lost", "callback_early"}  # nothing is sent at the end
@@ -32,20 +36,12 @@ class Callbacks:
     """One thread watches the clock, each callback has one of its own (KIE takes two tasks a second,
     so they stay few). All are daemons: the process may end at once."""
 
-    def __init__(
-        self,
-        tasks: Tasks,
-        webhook_key: str,
-        retry_seconds: tuple[float, ...],
-        log: Callable[[str], None],
-    ) -> None:
+    def __init__(self, tasks: Tasks, journal: Journal, options: Options) -> None:
         self.base = ""  # the sandbox's own address, known once it listens
-        self.slow_seconds = 30.0
         self.sent: deque[dict[str, Any]] = deque(maxlen=1000)
         self._tasks = tasks
-        self._webhook_key = webhook_key
-        self._retry_seconds = retry_seconds
-        self._log = log
+        self._journal = journal
+        self._options = options
         self._due: list[tuple[float, int, Task, int]] = []
         self._number = itertools.count()
         self._wake = threading.Condition()
@@ -81,13 +77,14 @@ class Callbacks:
         except requests.RequestException:
             status = 0
         self.sent.append({"taskId": task.id, "at": time.time(), "status": status})
+        self._journal.note("callback", taskId=task.id, to=task.callback_url, status=status)
         return status
 
     def _signed(self, task: Task) -> dict[str, str]:
-        if not self._webhook_key or "callback_unsigned" in task.faults:
+        key = self._options.webhook_key
+        if not key or "callback_unsigned" in task.faults:
             return {}
         timestamp = str(int(time.time()))
-        key = self._webhook_key
         if "callback_badly_signed" in task.faults:
             key += "?"
         return {
@@ -116,11 +113,12 @@ class Callbacks:
 
     def _end(self, task: Task) -> None:
         outcome = f"fail: {task.failure}" if task.failure else "success"
-        self._log(f"task {task.id} {outcome}")
+        self._options.log(f"task {task.id} {outcome}")
+        self._journal.note("end", taskId=task.id, outcome=outcome)
         if not task.callback_url or task.faults & SILENT:
             self._settle(task)
         elif "callback_late" in task.faults:
-            self._put(time.time() + self.slow_seconds, task, 1)
+            self._put(time.time() + self._options.slow_seconds, task, 1)
         else:
             _in_background(self._deliver, task, 1)
 
@@ -129,8 +127,8 @@ class Callbacks:
         status = self.send(task)
         if "callback_twice" in task.faults and attempt == 1:
             status = self.send(task)
-        if status != 200 and attempt <= len(self._retry_seconds):
-            self._put(time.time() + self._retry_seconds[attempt - 1], task, attempt + 1)
+        if status != 200 and attempt <= len(self._options.retry_seconds):
+            self._put(time.time() + self._options.retry_seconds[attempt - 1], task, attempt + 1)
         else:
             self._settle(task)
 

@@ -14,8 +14,12 @@ NEWEST = 1000  # tasks shown
 
 
 def overview(account: Account, request: Request) -> Reply:
+    """`unreported`: tasks that have not ended yet, or whose callback is still owed."""
     credits = account.tasks.balance(time.time())
-    return as_json({"sandbox": "KIE", "url": account.url, "credits": credits})
+    unreported = sum(1 for _ in account.tasks.unreported())
+    return as_json(
+        {"sandbox": "KIE", "url": account.url, "credits": credits, "unreported": unreported}
+    )
 
 
 def faults(account: Account, request: Request) -> Reply:

@@ -168,10 +168,13 @@ def picture(account: Account, request: Request) -> Reply:
     if found is None:
         return storage_error(404, "NoSuchKey", "The specified key does not exist.")
     task, index = found
-    if refusal := _fetch_refusal(account, request, task):
-        return refusal
-    content_type = f"image/{records.file_format(task)}"
-    return _spoilt(account, task) or _drawn(account, task, index, content_type)
+    reply = (
+        _fetch_refusal(account, request, task)
+        or _spoilt(account, task)
+        or _drawn(account, task, index, is_first=_is_first_fetch(account, request))
+    )
+    account.journal.note("fetch", taskId=task.id, status=reply.status)
+    return reply
 
 
 def find_picture(account: Account, path: str) -> tuple[Task, int] | None:
@@ -212,8 +215,7 @@ def _fetch_refusal(account: Account, request: Request, task: Task) -> Reply | No
         return storage_error(403, "AccessDenied", "Access Denied")
     if "result_404" in task.faults:
         return storage_error(404, "NoSuchKey", "The specified key does not exist.")
-    if "result_503_once" in task.faults and request.path not in account.fetched:
-        account.fetched.add(request.path)
+    if "result_503_once" in task.faults and _is_first_fetch(account, request):
         return storage_error(503, "SlowDown", "Please reduce your request rate.")
     return None
 
@@ -231,10 +233,16 @@ def _spoilt(account: Account, task: Task) -> Reply | None:
     return None
 
 
-def _drawn(account: Account, task: Task, index: int, content_type: str) -> Reply:
+def _is_first_fetch(account: Account, request: Request) -> bool:
+    is_first = request.path not in account.fetched
+    account.fetched.add(request.path)
+    return is_first
+
+
+def _drawn(account: Account, task: Task, index: int, *, is_first: bool) -> Reply:
     data = account.pictures.of(task, index)
-    reply = Reply(data, 200, content_type)
-    if "result_cut" in task.faults:
+    reply = Reply(data, 200, f"image/{records.file_format(task)}")
+    if "result_cut" in task.faults or ("result_cut_once" in task.faults and is_first):
         reply.headers["Content-Length"] = str(len(data))
         reply.stream = iter([data[: len(data) // 2]])
     if "result_slow" in task.faults:

@@ -84,6 +84,7 @@ class Sandbox:
         self._server.server_close()
         self.account.callbacks.stop()
         self.account.tasks.close()
+        self.account.journal.close()
         if self._folder:
             self._folder.cleanup()
 

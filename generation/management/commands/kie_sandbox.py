@@ -33,6 +33,7 @@ class Command(BaseCommand):
         add("--port", type=int, default=8010, help="0: any free one")
         add("--public-url", default="", help="how others reach it, e.g. http://sandbox:8010")
         add("--state", type=Path, help="SQLite file that keeps the tasks; without it none are kept")
+        add("--journal", type=Path, help="file that gets a line of JSON for all that happens")
         add("--seconds", type=float, default=usual.seconds, help="how long a picture takes")
         add("--queuing", action="store_true", help="tasks are also `queuing` for a while")
         add("--key", default="", help="the only key that is accepted; without it any is")
@@ -40,6 +41,13 @@ class Command(BaseCommand):
         add("--rate", type=int, default=usual.rate, help="creates in 10 s for a key; 0: no limit")
         add("--real-statuses", action="store_true", help="HTTP status as the body's code")
         add("--webhook-key", default="", help="signs callbacks with this key")
+        add(
+            "--largest-edge",
+            type=int,
+            default=usual.largest_edge,
+            metavar="PIXELS",
+            help="pictures are drawn no larger, which is quicker",
+        )
         add("--seed", type=int, default=0, help="of the faults that come by chance")
         add(
             "--fault",
