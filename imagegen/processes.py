@@ -47,12 +47,16 @@ class Processes:
             start_new_session=True,
         )
         self.children[name] = child
-        threading.Thread(target=self._relay, args=(name, child), daemon=True).start()
+        for work in (self._relay, self._await):
+            threading.Thread(target=work, args=(name, child), daemon=True).start()
 
     def _relay(self, name: str, child: subprocess.Popen[bytes]) -> None:
         assert child.stdout is not None
         for line in child.stdout:
             say(f"{name:8} | {line.decode(errors='replace').rstrip()}")
+
+    def _await(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        # Its lines say nothing about its end: what it has forked may go on writing.
         child.wait()
         self.ended.put(name)
 

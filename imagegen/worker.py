@@ -24,7 +24,10 @@ class Worker(SimpleWorker):
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
         # A pool asks for RQ's scheduler, one more process for jobs at a later time: we have none.
-        return super().work(*args, **{**kwargs, "with_scheduler": False})
+        # And it gives a worker that it starts again another level of logging than the first ones.
+        return super().work(
+            *args, **{**kwargs, "with_scheduler": False, "logging_level": "WARNING"}
+        )
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         # As Django does around a request: without it, a worker whose database was restarted

@@ -14,7 +14,7 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 
 from credits import ledger
 from generation import audit, lifecycle, orders
-from generation.models import Event, Generation, Output, Reason, State
+from generation.models import Event, Generation, Output, Reason, State, TakenBack
 from projects.models import Project, Scene, Take
 from tests.test_lifecycle import STORED, claim, place, running, sent, storing
 
@@ -150,6 +150,16 @@ def no_outputs(scene: Scene) -> None:
     Output.objects.all().delete()
 
 
+def a_discarded_picture(scene: Scene) -> None:
+    """It was thrown away, and there it is."""
+    order = running(place(scene, "wrong"))
+    lifecycle.take_back(order, TakenBack.DISCARD)
+    lifecycle.succeeded(order, ["https://kie/1.png"], None, None)
+    Generation.objects.filter(pk=order.pk).update(taken_back=TakenBack.KEEP)
+    lifecycle.done(claim(order, State.STORING), {0: STORED})
+    Generation.objects.filter(pk=order.pk).update(taken_back=TakenBack.DISCARD)
+
+
 def no_trail(scene: Scene) -> None:
     place(scene)
     Event.objects.all().delete()
@@ -171,6 +181,8 @@ BREAKS: tuple[tuple[Callable[[], Iterable[object]], Break], ...] = (
     (audit.ended_without_picture_is_given_back, change(done, state=State.REVIEW)),
     (audit.holds_stay_until_the_end, change(failed, state=State.QUEUED)),
     (audit.holds_stay_until_the_end, a_released_running_order),
+    (audit.taken_back_is_given_back, change(done, taken_back=TakenBack.KEEP)),
+    (audit.taken_back_is_given_back, a_discarded_picture),
     (audit.entries_belong_to_an_order, a_stray_entry),
     (audit.entries_belong_to_an_order, a_second_charge),
     (audit.done_orders_have_a_stored_picture, a_lost_file),
@@ -180,7 +192,7 @@ BREAKS: tuple[tuple[Callable[[], Iterable[object]], Break], ...] = (
     (audit.tasks_fit_the_state, change(lambda s, k: running(place(s, k)), task_id=None)),
     (audit.tasks_fit_the_state, change(place, task_id="t")),
     (audit.outputs_fit_the_state, no_outputs),
-    (audit.outputs_fit_the_state, change(done, state=State.RUNNING)),
+    (audit.outputs_fit_the_state, change(done, state=State.UNKNOWN)),
     (audit.ends_have_their_time_and_reason, change(done, finished_at=None)),
     (audit.ends_have_their_time_and_reason, change(place, finished_at=NOW)),
     (audit.ends_have_their_time_and_reason, change(failed, reason="")),

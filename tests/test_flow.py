@@ -23,11 +23,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 from rq import Worker
-from rq.cron import CronScheduler
 
 from credits import ledger
 from credits.models import LedgerEntry
-from generation import checkup, lifecycle, steps, summary
+from generation import checkup, doorbell, lifecycle, steps, summary
 from generation.flow import Flow, flow
 from generation.kie.sandbox import Options, Sandbox
 from generation.models import Generation, ImageSettings, KieModel, State
@@ -390,17 +389,17 @@ class TestOutside:
 
     def test_who_works(self, film: Project, kie: Sandbox) -> None:
         missing = self.outside(film)["Workers"]
-        assert (missing.ok, missing.words) == (False, "Not running: cron, tick, orders, pictures.")
+        assert (missing.ok, missing.words) == (False, "Not running: tick, orders, pictures.")
         queue = django_rq.get_connection("orders")
         workers = [Worker([django_rq.get_queue(name)], connection=queue) for name in QUEUES]
         for worker in workers:
             worker.register_birth()
-        CronScheduler(connection=queue, name="clock").register_birth()
+        doorbell.ticked()
         assert self.outside(film)["Workers"].ok is True
-        workers[1].register_death()
+        workers[0].register_death()
         assert self.outside(film)["Workers"].words == "Not running: orders."
         # One that was killed does not say goodbye; after a minute of silence it does not count.
-        queue.hset(workers[2].key, "last_heartbeat", "2026-01-01T00:00:00.000000Z")
+        queue.hset(workers[1].key, "last_heartbeat", "2026-01-01T00:00:00.000000Z")
         assert self.outside(film)["Workers"].words == "Not running: orders, pictures."
 
     def test_while_somebody_asks_others_do_not_wait(self, film: Project, kie: Sandbox) -> None:

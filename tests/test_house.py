@@ -88,11 +88,11 @@ def test_every_setting_from_the_environment_is_explained() -> None:
 
 def test_every_queue_has_a_worker_of_its_own() -> None:
     processes = parse_procfile((BASE / "Procfile").read_text()).processes
-    worked = [line.split()[3] for line in processes.values() if " rqworker " in line]
+    worked = [line.split()[3] for line in processes.values() if " rqworker-pool " in line]
     assert sorted(worked) == sorted(settings.RQ_QUEUES)
 
 
-@pytest.mark.parametrize("process", ["web", "cron", "tick", "orders", "pictures"])
+@pytest.mark.parametrize("process", ["web", "tick", "orders", "pictures"])
 def test_compose_starts_every_process_of_the_procfile(process: str) -> None:
     assert process in parse_procfile((BASE / "Procfile").read_text()).processes
     assert (

@@ -142,24 +142,30 @@ def test_a_worker_that_is_killed_is_started_again(tmp_path: Path) -> None:
     with servers.program(tmp_path, servers.clean_environment(), *port) as program:
         log = tmp_path / "site.log"
         time.sleep(SOON)
-        (worker,) = (
-            int(process.name)
-            for process in Path("/proc").glob("[0-9]*")
-            if process.stat().st_uid == os.getuid() and is_worker(process, "pictures", tmp_path)
-        )
-        os.kill(worker, signal.SIGKILL)
+        (pool,), workers = pool_and_workers("pictures", tmp_path)
+        assert len(workers) == 2
+        os.kill(min(workers), signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while len(now := pool_and_workers("pictures", tmp_path)[1]) < 2 or now == workers:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        os.kill(pool, signal.SIGKILL)
         servers.wait_for("pictures has ended and was started again.", log, program)
         assert program.poll() is None
 
 
-def is_worker(process: Path, queue: str, folder: Path) -> bool:
-    with contextlib.suppress(OSError):
-        command = (process / "cmdline").read_text()
-        return (
-            f"rqworker\0{queue}\0" in command
-            and f"VAR_DIR={folder}\0" in (process / "environ").read_text()
-        )
-    return False
+def pool_and_workers(queue: str, folder: Path) -> tuple[set[int], set[int]]:
+    """The process that keeps a queue's workers, and the workers: its forks."""
+    parents = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_text()
+            ours = f"VAR_DIR={folder}\0" in (process / "environ").read_text()
+            if ours and f"rqworker-pool\0{queue}\0" in command:
+                status = (process / "status").read_text()
+                parents[int(process.name)] = int(status.partition("PPid:")[2].split()[0])
+    workers = {pid for pid, parent in parents.items() if parent in parents}
+    return parents.keys() - workers, workers
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -167,7 +173,13 @@ def test_all_that_was_started_ends(ending: signal.Signals, tmp_path: Path) -> No
     port = ("--port", str(free_port()))
     with servers.program(tmp_path, servers.clean_environment(), *port) as program:
         started = processes_of(tmp_path)
-        for part in ("valkey-server", "kie_sandbox", "granian", "rqcron", "rqworker orders"):
+        for part in (
+            "valkey-server",
+            "kie_sandbox",
+            "granian",
+            "manage.py tick",
+            "rqworker-pool orders",
+        ):
             assert any(part in command for command in started), started
         for _impatience in range(3):
             program.send_signal(ending)
