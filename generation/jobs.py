@@ -178,7 +178,7 @@ def _looked_into(callback: Callback) -> bool:
 def poll() -> None:
     """Asks after many tasks at once."""
     due = lifecycle.tasks_due(POLLED_AT_ONCE)
-    batch = lifecycle.claim(due[: _queries_allowed(len(due))], State.RUNNING)
+    batch = lifecycle.claim(due[: queries_allowed(len(due))], State.RUNNING)
     if not batch:
         return
     if len(due) == POLLED_AT_ONCE:
@@ -197,7 +197,7 @@ def poll() -> None:
     lifecycle.no_news(no_news)
 
 
-def _queries_allowed(wanted: int) -> int:
+def queries_allowed(wanted: int) -> int:
     """So many places in the window of recordInfo. Without Redis nobody knows: none."""
     caller = new_id()
     try:
@@ -246,7 +246,7 @@ def _follow(generation: Generation, answer: Task) -> None:
     if answer.outcome == "success":
         lifecycle.succeeded(generation, answer.urls, answer.used, answer.answer)
     elif answer.outcome == "fail":
-        lifecycle.fail(generation, answer.why, answer.words, answer.answer)
+        lifecycle.fail(generation, answer.why, answer.words, answer.answer, answer.used)
     else:
         lifecycle.still_running(generation, answer.word, answer.answer)
 

@@ -348,6 +348,11 @@ def succeeded(generation: Generation, urls: Sequence[str], used: int | None, ans
         doorbell.ring("store")
 
 
+def keep_used(generation: Generation, used: int) -> None:
+    """KIE says now what it took for an order that has ended."""
+    _row(generation).update(kie_credits_used=used)
+
+
 def keep_stored(output: Output, stored: Stored) -> None:
     """This one of several pictures is safe already."""
     Output.objects.filter(pk=output.pk).update(stored=asdict(stored))
@@ -448,10 +453,14 @@ def _keep(generation: Generation, index: int, stored: Stored) -> Take:
 # Endings without a picture
 
 
-def fail(generation: Generation, why: str, words: str, answer: Any = None) -> None:
-    """It will not come: the hold goes back. `why` is a Reason, `words` the provider's."""
+def fail(
+    generation: Generation, why: str, words: str, answer: Any = None, used: int | None = None
+) -> None:
+    """It will not come: the hold goes back. `why` is a Reason, `words` the provider's, `used` what
+    KIE says it took all the same."""
+    known = {} if used is None else {"kie_credits_used": used}
     with transaction.atomic():
-        _end(generation, State.FAILED, Reason(why), words, answer)
+        _end(generation, State.FAILED, Reason(why), words, answer, **known)
         if why in (Reason.RENDER, Reason.EMPTY):
             breaker.failed(generation.model, words)
 
@@ -461,7 +470,14 @@ def give_up(generation: Generation, why: Reason, words: str) -> None:
     _end(generation, State.REVIEW, why, words)
 
 
-def _end(generation: Generation, state: State, why: Reason, words: str, answer: Any = None) -> None:
+def _end(
+    generation: Generation,
+    state: State,
+    why: Reason,
+    words: str,
+    answer: Any = None,
+    **fields: Any,
+) -> None:
     with transaction.atomic():
         _move(
             generation,
@@ -471,6 +487,7 @@ def _end(generation: Generation, state: State, why: Reason, words: str, answer: 
             reason=why,
             detail=words[:500],
             finished_at=timezone.now(),
+            **fields,
         )
         _release(generation, why)
 

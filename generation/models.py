@@ -458,8 +458,12 @@ class Breaker(models.Model):
 
 
 class BalanceSample(models.Model):
-    """What KIE said is left on our account, at one moment."""
+    """What KIE said is left on our account, at a moment at which it was known what our orders had
+    taken of it (`generation/reconcile.py`)."""
 
+    account = models.CharField(
+        _("account"), max_length=200, help_text=_("KIE's address: the sandbox is another account.")
+    )
     at = models.DateTimeField(_("when"), default=timezone.now)
     credits = models.BigIntegerField(_("credits"), help_text=_("Hundredths of a KIE credit."))
 
@@ -472,10 +476,16 @@ class BalanceSample(models.Model):
         return f"{self.at:%Y-%m-%d %H:%M} {self.credits / 100:g}"
 
 
+class DifferenceQuerySet(models.QuerySet["Difference"]):
+    def open(self) -> DifferenceQuerySet:
+        return self.filter(settled_at__isnull=True)
+
+
 class Difference(models.Model):
     """KIE took something else than was booked: for one order, or for the account since a sample.
 
-    Amounts are hundredths of a KIE credit. Staff settle it with a note.
+    Amounts are hundredths of a KIE credit. It goes by itself when the two agree after all
+    (`generation/reconcile.py`); else staff settle it with a note.
     """
 
     generation = models.OneToOneField(
@@ -493,6 +503,8 @@ class Difference(models.Model):
     note = models.CharField(_("note"), max_length=500, blank=True)
     settled_at = models.DateTimeField(_("settled"), null=True, blank=True)
 
+    objects = DifferenceQuerySet.as_manager()
+
     class Meta:
         ordering = ["-found_at", "-pk"]
         verbose_name = _("difference with KIE")
@@ -506,4 +518,9 @@ class Difference(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.generation_id or self.until}: {(self.used - self.booked) / 100:+g}"
+        return f"{self.generation_id or self.until}: {self.more / 100:+g}"
+
+    @property
+    def more(self) -> int:
+        """So much more than was booked; less than 0 where KIE took less, or gave."""
+        return self.used - self.booked
