@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ WEBP = Kind("WEBP", "image/webp", "webp")
 class Picture:
     """A picture that has been decoded whole.
 
-    `data` is the file as it came, without what stood after the picture's end. Width and height
-    are pixels as shown, upright. `thumbnail` is a WebP with a longest edge of at most 960.
+    `data` is the file that came with nothing but the picture in it: its coded pixels are untouched,
+    whatever else stood in it or behind it is gone. Width and height are pixels as shown, upright.
+    `thumbnail` is a WebP with a longest edge of at most 960.
     """
 
     data: bytes
@@ -106,8 +108,8 @@ def check(data: bytes) -> Picture:
 
     Only the bytes count, never a name or a header: PNG, JPEG or WebP, at most 40 MB, 50 million
     pixels and 16,384 pixels of edge. Animated ones are refused: a take is one picture, and a
-    first frame would show something else than the file that is kept. Bytes after the picture's
-    end are cut off, so that a file which is also something else (HTML, ZIP) is kept as a picture.
+    first frame would show something else than the file that is kept. What is not the picture is
+    left out (projects/decoder.py): where a photo was taken, and files that are something else, too.
     """
     if len(data) > MAX_BYTES:
         raise BadPicture("too_many_bytes")
@@ -115,7 +117,7 @@ def check(data: bytes) -> Picture:
     found, thumbnail = _decode(data, kind)
     if "fault" in found:
         raise BadPicture(found["fault"])
-    whole = data[: found["end"]]
+    whole = _kept(data, found["parts"])
     return Picture(
         data=whole,
         content_type=kind.content_type,
@@ -125,6 +127,14 @@ def check(data: bytes) -> Picture:
         sha256=hashlib.sha256(whole).hexdigest(),
         thumbnail=thumbnail,
     )
+
+
+def _kept(data: bytes, parts: list[list[int] | str]) -> bytes:
+    """The file that the decoder says is to be kept: pieces of what came, and new bytes."""
+    if parts == [[0, len(data)]]:
+        return data
+    view = memoryview(data)
+    return b"".join(b64decode(p) if isinstance(p, str) else view[p[0] : p[1]] for p in parts)
 
 
 def store(picture: Picture, name: str) -> Stored:
