@@ -234,18 +234,22 @@ def adopt(generation: Generation, task_id: str, answer: Any = None) -> bool:
     without_task = _row(generation).filter(task_id__isnull=True)
     try:
         with transaction.atomic():
-            return _run_again(without_task, generation, f"KIE has it as {task_id}", answer, task_id)
+            message = f"KIE has it as {task_id}"
+            return _run_again(without_task, generation, message, answer, task_id=task_id)
     except IntegrityError as error:
         raise TaskTaken(task_id) from error
 
 
 def _run_again(
-    rows: GenerationQuerySet, generation: Generation, message: str, answer: Any, task_id: str | None
+    rows: GenerationQuerySet,
+    generation: Generation,
+    message: str,
+    answer: Any = None,
+    **fields: Any,
 ) -> bool:
     """An order whose task turned up is followed from wherever it stood, even given up."""
     moved = rows.update(
         state=State.RUNNING,
-        task_id=task_id,
         reason="",
         finished_at=None,
         attempts=0,
@@ -253,6 +257,7 @@ def _run_again(
         next_at=_poll_at(generation),
         lease_until=None,
         lease_token="",
+        **fields,
     )
     if moved:
         _note(generation, State.RUNNING, message, answer)
@@ -267,7 +272,7 @@ def hurry(generation: Generation, task_id: str) -> None:
     rows = _row(generation).filter(task_id=task_id)
     given_up = rows.filter(reason__in=(Reason.LOST, Reason.CLOSED))
     with transaction.atomic():
-        _run_again(given_up, generation, "KIE reports after all", None, task_id)
+        _run_again(given_up, generation, "KIE reports after all")
         rows.filter(state=State.RUNNING).update(next_at=F("created_at"))
         doorbell.ring("poll")
 
@@ -382,13 +387,7 @@ def try_again(generation: Generation) -> bool:
     """Staff have KIE asked after a task that was given up, or a picture set aside fetched now."""
     rows = _row(generation).filter(task_id__isnull=False)
     with transaction.atomic():
-        if _run_again(
-            rows.filter(state=State.REVIEW),
-            generation,
-            "Asked after once more",
-            None,
-            generation.task_id,
-        ):
+        if _run_again(rows.filter(state=State.REVIEW), generation, "Asked after once more"):
             return True
         aside = rows.set_aside().filter(lease_until__isnull=True)
         if not aside.update(deaths=0, attempts=0, next_at=timezone.now()):

@@ -21,7 +21,7 @@ from redis import Redis
 
 from credits import invariants, ledger
 from credits.models import LedgerEntry
-from generation import callbacks, doorbell, jobs, orders
+from generation import callbacks, doorbell, jobs, lifecycle, orders
 from generation.kie import limiter
 from generation.kie.sandbox import Options, Sandbox
 from generation.models import (
@@ -30,6 +30,7 @@ from generation.models import (
     ImageSettings,
     Pause,
     State,
+    TakenBack,
 )
 from projects.models import Project, Scene
 
@@ -230,6 +231,33 @@ def test_a_disk_that_is_full_is_waited_out(kie: Sandbox, scene: Scene, settings:
     take_steps(generation, ENDS)
     assert books(generation) == ("done", 600, 0)
     assert Path(scene.takes.get().image.path).exists()
+
+
+def test_a_picture_that_is_stored_is_not_fetched_again(kie: Sandbox, scene: Scene) -> None:
+    ImageSettings.objects.update(model="grok-imagine/text-to-image", scene_resolution="")
+    generation = place(Scene.objects.get())
+    take_steps(generation, (State.STORING,))
+    last = generation.outputs.last()
+    assert last is not None
+    link = last.url
+    generation.outputs.filter(pk=last.pk).update(url="https://nobody.invalid/5.png")
+    jobs.store()
+    assert books(generation) == ("storing", 1200, 400), "one of six is missing"
+    assert generation.outputs.filter(stored__isnull=False).count() == 5
+    generation.outputs.update(url="gone")
+    generation.outputs.filter(pk=last.pk).update(url=link)
+    take_steps(generation, ENDS)
+    assert books(generation) == ("done", 800, 0)
+    assert scene.takes.count() == 6
+
+
+def test_what_was_disowned_is_not_fetched(kie: Sandbox, scene: Scene) -> None:
+    generation = place(scene)
+    take_steps(generation, (State.STORING,))
+    assert lifecycle.take_back(generation, TakenBack.DISCARD)
+    jobs.store()
+    assert books(generation) == ("cancelled", 1200, 0)
+    assert not scene.takes.exists()
 
 
 def test_jobs_without_anything_to_do(kie: Sandbox, scene: Scene) -> None:

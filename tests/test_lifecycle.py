@@ -13,8 +13,17 @@ from django.utils import timezone
 
 from credits import invariants, ledger
 from credits.models import LedgerEntry
-from generation import lifecycle, orders
-from generation.models import Event, Generation, Output, Pause, Reason, State
+from generation import audit, lifecycle, orders
+from generation.models import (
+    MOST_DEATHS,
+    Event,
+    Generation,
+    Output,
+    Pause,
+    Reason,
+    State,
+    TakenBack,
+)
 from projects.models import Project, Scene, Take
 from projects.pictures import Stored
 
@@ -319,6 +328,143 @@ def test_trouble_with_storage_is_put_off_longer_and_longer(scene: Scene) -> None
     claimed.refresh_from_db()
     lifecycle.put_off(claimed, "storage is down")
     assert books(generation) == ("review", 1300, 0, ["hold", "release"])
+
+
+@pytest.mark.django_db
+class TestTakenBack:
+    """KIE has it and cannot be stopped; the credits go back now."""
+
+    @pytest.mark.parametrize("stage", [sent, running, storing])
+    @pytest.mark.parametrize("then", TakenBack)
+    def test_the_credits_go_back_at_once(self, scene: Scene, stage: Any, then: TakenBack) -> None:
+        generation = place(scene)
+        stage(generation)
+        before = Generation.objects.get()
+        assert lifecycle.take_back(generation, then)
+        assert books(generation) == (before.state, 1300, 0, ["hold", "release"])
+        assert not lifecycle.take_back(generation, then), "once"
+        assert audit.violations() == []
+
+    def test_what_still_comes_is_free(self, scene: Scene) -> None:
+        generation = place(scene)
+        followed = running(generation)
+        assert lifecycle.take_back(generation, TakenBack.KEEP)
+        lifecycle.succeeded(followed, ["https://kie/1.png"], 650, None)
+        lifecycle.done(claim(generation, State.STORING), {0: STORED})
+        assert books(generation) == ("done", 1300, 0, ["hold", "release"])
+        assert Take.objects.count() == 1
+        assert audit.violations() == []
+
+    def test_what_is_not_wanted_is_thrown_away(self, scene: Scene) -> None:
+        generation = place(scene)
+        followed = running(generation)
+        assert lifecycle.take_back(generation, TakenBack.DISCARD)
+        lifecycle.succeeded(followed, ["https://kie/1.png"], 650, None)
+        lifecycle.discard(claim(generation, State.STORING))
+        assert books(generation) == ("cancelled", 1300, 0, ["hold", "release"])
+        assert audit.violations() == []
+
+    def test_it_is_thrown_away_also_at_the_last_moment(self, scene: Scene) -> None:
+        generation = place(scene)
+        claimed = storing(generation)
+        assert lifecycle.take_back(generation, TakenBack.DISCARD)
+        with pytest.raises(lifecycle.LeaseLost):
+            lifecycle.done(claimed, {0: STORED})
+        assert books(generation) == ("storing", 1300, 0, ["hold", "release"])
+        assert not Take.objects.exists()
+
+    def test_not_what_waits_in_line_or_has_ended(self, scene: Scene) -> None:
+        generation = place(scene)
+        assert not lifecycle.take_back(generation, TakenBack.KEEP)
+        lifecycle.done(storing(generation), {0: STORED})
+        assert not lifecycle.take_back(generation, TakenBack.KEEP)
+        assert books(generation) == ("done", 650, 0, ["hold", "capture"])
+
+
+@pytest.mark.django_db
+class TestDeaths:
+    """Workers, or their decoders, that die over a picture."""
+
+    def test_three_put_it_aside(self, scene: Scene) -> None:
+        generation = place(scene)
+        storing(generation)
+        for deaths in range(1, MOST_DEATHS + 1):
+            expire_lease(generation)
+            generation.refresh_from_db()
+            assert (generation.state, generation.deaths) == ("storing", deaths)
+            assert generation.is_set_aside == (deaths == MOST_DEATHS)
+            if not generation.is_set_aside:
+                assert generation.next_at < timezone.now() + timedelta(seconds=10)
+                claim(generation, State.STORING)
+        assert list(Generation.objects.set_aside()) == [generation]
+        assert generation.next_at > timezone.now() + timedelta(minutes=9)
+        assert books(generation)[:3] == ("storing", 1300, 650)
+
+    def test_a_death_of_the_decoder_counts(self, scene: Scene) -> None:
+        generation = place(scene)
+        lifecycle.put_off(storing(generation), "decoder: -9", died=True)
+        assert Generation.objects.get().deaths == 1
+        lifecycle.put_off(claim(generation, State.STORING), "HTTP 503")
+        assert Generation.objects.get().deaths == 1
+
+    def test_staff_have_it_fetched_now(self, scene: Scene) -> None:
+        generation = place(scene)
+        assert not lifecycle.try_again(generation)
+        storing(generation)
+        Generation.objects.update(deaths=MOST_DEATHS - 1)
+        expire_lease(generation)
+        assert lifecycle.claim_next_to_store() is None
+        assert lifecycle.try_again(generation)
+        assert lifecycle.claim_next_to_store() == generation
+        assert Generation.objects.get().deaths == 0
+
+    def test_others_go_on(self, scene: Scene) -> None:
+        first, second = place(scene, "1"), place(scene, "2")
+        storing(first)
+        lifecycle.succeeded(running(second, "task-2"), ["https://kie/2.png"], None, None)
+        assert lifecycle.claim_next_to_store() == second
+
+
+@pytest.mark.django_db
+class TestStaff:
+    def test_kie_is_asked_once_more(self, scene: Scene) -> None:
+        generation = place(scene)
+        lifecycle.give_up(storing(generation), Reason.EXPIRED, "403")
+        assert lifecycle.try_again(generation)
+        assert books(generation) == ("running", 1300, 0, ["hold", "release"])
+        lifecycle.succeeded(claim(generation, State.RUNNING), ["https://kie/new.png"], None, None)
+        assert Output.objects.get().url == "https://kie/new.png"
+        lifecycle.done(claim(generation, State.STORING), {0: STORED})
+        assert books(generation) == ("done", 1300, 0, ["hold", "release"])
+        assert audit.violations() == []
+
+    def test_one_without_a_task_cannot_be_asked_after(self, scene: Scene) -> None:
+        generation = place(scene)
+        claimed = sent(generation)
+        lifecycle.unclear(claimed, "HTTP 502")
+        lifecycle.give_up(claim(generation, State.UNKNOWN), Reason.LOST, "no sign")
+        assert not lifecycle.try_again(generation)
+        assert lifecycle.close(generation)
+        assert books(generation) == ("failed", 1300, 0, ["hold", "release"])
+        assert lifecycle.adopt(generation, "task-9"), "it may still turn up"
+        assert audit.violations() == []
+
+    def test_only_what_stands_on_their_list_is_closed(self, scene: Scene) -> None:
+        generation = place(scene)
+        assert not lifecycle.close(generation)
+        assert books(generation)[:3] == ("queued", 1300, 650)
+
+
+@pytest.mark.django_db
+def test_a_hint_that_comes_while_kie_is_asked_is_not_lost(scene: Scene) -> None:
+    generation = place(scene)
+    asked = running(generation)
+    lifecycle.hurry(generation, "task-1")
+    lifecycle.no_news([asked])
+    assert lifecycle.tasks_due(1) == [generation.pk]
+    (again,) = lifecycle.claim([generation.pk], State.RUNNING)
+    lifecycle.no_news([again])
+    assert lifecycle.tasks_due(1) == [], "a hint that was wrong is forgotten"
 
 
 @pytest.mark.django_db
