@@ -46,10 +46,24 @@ URL_CHARACTERS = "%/?:@!$&'()*+,;=~[]"
 
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Python 3.11 takes these for public. At 192.0.0.192 and 168.63.129.16 two clouds (Oracle's and
+# Azure's) tell their machines what nobody else may know.
+NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "3fff::/20"),
+    )
+)
 
 
 class ResultError(Exception):
-    """The picture was not brought; the class says what is to be done, the text why, for staff."""
+    """The picture was not brought; the class says what is to be done, the text why, for staff.
+
+    The text may quote a server; it has no signs that a log or a database could not take.
+    """
+
+    def __init__(self, words: str) -> None:
+        super().__init__("".join(c if c.isprintable() else " " for c in words[:500]))
 
 
 class TryLater(ResultError):
@@ -103,7 +117,8 @@ def is_public(address: str) -> bool:
             return is_public(str(ipaddress.IPv4Address(ip.packed[-4:])))
         if ip not in GLOBAL_UNICAST or ip.sixtofour is not None:
             return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    is_special = ip.is_multicast or ip.is_reserved or any(ip in network for network in NOT_PUBLIC)
+    return ip.is_global and not is_special
 
 
 def _check(data: bytes) -> Picture:
@@ -116,17 +131,17 @@ def _check(data: bytes) -> Picture:
 
 
 def _fetch(url: str, keep_alive: Callable[[], None]) -> bytes:
-    pieces, total, renewed = [], 0, monotonic()
+    # Not a list of the pieces: a server can make millions of them.
+    body, renewed = bytearray(), monotonic()
     with closing(_pieces(url)) as arriving:
         for piece in arriving:
-            total += len(piece)
-            if total > pictures.MAX_BYTES:
+            body += piece
+            if len(body) > pictures.MAX_BYTES:
                 raise BadResult("too_many_bytes")
-            pieces.append(piece)
             if monotonic() - renewed >= KEEP_ALIVE_SECONDS:
                 keep_alive()
                 renewed = monotonic()
-    return b"".join(pieces)
+    return bytes(body)
 
 
 def _pieces(url: str) -> Generator[bytes]:
@@ -145,6 +160,8 @@ def _pieces(url: str) -> Generator[bytes]:
                 yield b""
             else:
                 raise BadResult("too_many_redirects")
+        except http.client.InvalidURL as error:  # signs in the host that no name has
+            raise BadResult("bad_link", str(error)) from error
         except (OSError, http.client.HTTPException) as error:
             why = deadline.words or f"{type(error).__name__}: {error}"
             raise TryLater(why) from error

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -324,6 +325,7 @@ def refusal(url: str) -> str:
     with pytest.raises(BadResult) as caught:
         bring(url, "order-0", nothing)
     assert caught.value.code in str(caught.value)
+    assert str(caught.value).isprintable()
     assert kept() == []
     return caught.value.code
 
@@ -395,6 +397,34 @@ def test_a_chunked_body_that_is_cut_off(server: Server) -> None:
         server.answers["/r/a.png"] = lambda handler, rest=rest: handler.raw(start + rest)
         with pytest.raises(TryLater, match="IncompleteRead"):
             fetch(server)
+
+
+def test_a_body_in_a_hundred_thousand_pieces_takes_no_more_memory(server: Server) -> None:
+    pieces = b"2\r\nab\r\n" * 100_000
+
+    def answer(handler: Handler) -> None:
+        handler.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        handler.raw(pieces + b"0\r\n\r\n")
+
+    server.answers["/r/a.png"] = answer
+    tracemalloc.start()
+    try:
+        assert refusal(server.url + "/r/a.png") == "not_a_picture"
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"\0\0\0 \x1b[31m\x80\r\n\r\n", b"HTTP/1.1 2\x000 OK\r\n\r\n", b"\x16\x03\x01\0\n" * 99],
+)
+def test_what_a_server_says_can_be_kept_by_any_database(server: Server, answer: bytes) -> None:
+    """PostgreSQL takes no NUL: an order whose reason has one could never be written."""
+    server.answers["/r/a.png"] = lambda handler: handler.raw(answer)
+    with pytest.raises(TryLater) as caught:
+        fetch(server)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -561,6 +591,10 @@ def test_a_link_that_is_not_followed(url: str, code: str) -> None:
         "file:///etc/passwd",
         "//10.0.0.1/a.png",
         "http://[",
+        "https://cdn\0.example/a.png",
+        "https://cdn.example \x0bx/a.png",
+        "https://cdn\xbd.example:x\0/a.png",
+        "https://\xbd\0.example/a.png",
     ],
 )
 def test_a_redirect_to_a_place_that_is_not_followed(server: Server, url: str) -> None:
@@ -693,6 +727,7 @@ def test_addresses_of_the_open_internet(address: str) -> None:
     [
         *("0.0.0.0", "0.1.2.3", "10.1.2.3", "100.64.0.1", "127.0.0.1", "127.9.9.9"),
         *("169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1"),
+        *("192.0.0.192", "168.63.129.16", "192.88.99.1", "3fff::1", "::ffff:168.63.129.16"),
         *("192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1"),
         *("239.255.255.250", "240.0.0.1", "255.255.255.255"),
         *("::", "::1", "::127.0.0.1", "::ffff:10.0.0.1", "::ffff:127.0.0.1"),
