@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,164 +25,187 @@ REFUSALS = (
 )
 
 
-class Row(NamedTuple):
-    """An entry, as far as somebody asked for it."""
+class Content(NamedTuple):
+    """What somebody asked for and an entry says."""
 
-    pk: int
     book: int
     kind: str
     balance_change: int
     held_change: int
-    balance_after: int
-    held_after: int
-    hold: str | None
+    hold: str
     about: dict[str, Any]
-    written_at: float  # seconds since 1970
 
 
-@dataclass
+class Row(NamedTuple):
+    """An entry."""
+
+    content: Content
+    pk: int
+    after: list[int]  # balance, held
+    created_at: float  # seconds since 1970
+
+
+class Asked(NamedTuple):
+    """A wish of one process, and what became of it; None if it was killed before it knew."""
+
+    wish: Wish
+    at: float  # seconds since 1970
+    again: bool  # because the answer was lost
+    outcome: dict[str, Any] | None
+
+
 class Account:
-    """All that was asked and answered, and what is wrong about it."""
+    """All that was asked and answered. `wrong` is what must not be."""
 
-    answered: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    repeated: int = 0  # asked again after a kill
-    found: int = 0  # of these: the killed process had written it
-    wrong: list[str] = field(default_factory=list)
-    written: dict[str, Wish] = field(default_factory=dict)  # by reference
-    unanswered: set[str] = field(default_factory=set)
-    refusals: list[tuple[Wish, dict[str, Any]]] = field(default_factory=list)
-    answers: list[tuple[Wish, dict[str, Any]]] = field(default_factory=list)
-
-
-def settle(journals: Iterable[Path]) -> Account:
-    account = Account()
-    rows, doubles = ledger_rows()
-    account.wrong += [f"twice in the ledger: {reference}" for reference in doubles]
-    for path in journals:
-        for line, outcome in journal.read(path):
-            note(account, line, outcome, rows)
-    account.wrong += missing_or_extra(account, rows)
-    account.wrong += contents(account, rows)
-    account.wrong += refusals(account, rows)
-    account.wrong += sums(account)
-    account.wrong += invariants.violations()
-    account.wrong += [f"never refused: {kind}" for kind in REFUSALS if not account.refused[kind]]
-    return account
-
-
-def ledger_rows() -> tuple[dict[str, Row], list[str]]:
-    """Every entry by its reference, and the references that more than one has."""
-    rows: dict[str, Row] = {}
-    doubles = []
-    for entry in LedgerEntry.objects.select_related("hold").order_by("pk").iterator():
-        if entry.reference in rows:
-            doubles.append(entry.reference)
-        rows[entry.reference] = Row(
-            entry.pk,
-            entry.ledger_id,
-            entry.kind,
-            entry.balance_change,
-            entry.held_change,
-            entry.balance_after,
-            entry.held_after,
-            entry.hold.reference if entry.hold else None,
-            {name: getattr(entry, name) for name in asdict(Wish("", "").about)},
-            entry.created_at.timestamp(),
+    def __init__(self, journals: Sequence[Path], crashes: int) -> None:
+        self.journals = journals
+        self.crashes = crashes  # of the database
+        self.answered = self.repeated = self.found = 0
+        self.refused: Counter[str] = Counter()
+        self.written: dict[str, Wish] = {}  # what was answered first, by reference
+        self.known_at: dict[str, float] = {}  # when that was known to somebody, by reference
+        self.rows: dict[str, Row] = {}
+        self.resolutions: defaultdict[str, set[str]] = defaultdict(set)  # by the hold
+        self.wrong = list(self.read_ledger())
+        for asked in self.everything_asked():
+            self.count(asked)
+        questions: Iterable[Iterable[str]] = (
+            self.missing(),
+            self.nobody_asked(),
+            self.outcomes(),
+            self.sums(),
+            self.uncovered(),
+            self.resolved_twice(),
+            invariants.violations(),
+            (f"never refused: {kind}" for kind in REFUSALS if not self.refused[kind]),
         )
-    return rows, doubles
+        self.wrong += chain.from_iterable(questions)
 
+    def read_ledger(self) -> Iterator[str]:
+        for entry in LedgerEntry.objects.select_related("hold").order_by("pk").iterator():
+            if entry.reference in self.rows:
+                yield f"twice in the ledger: {entry.reference}"
+            self.rows[entry.reference] = Row(
+                Content(
+                    entry.ledger_id,
+                    entry.kind,
+                    entry.balance_change,
+                    entry.held_change,
+                    entry.hold.reference if entry.hold else "",
+                    {name: getattr(entry, name) for name in asdict(Wish("", "").about)},
+                ),
+                entry.pk,
+                [entry.balance_after, entry.held_after],
+                entry.created_at.timestamp(),
+            )
+            if entry.hold:
+                self.resolutions[entry.hold.reference].add(entry.reference)
 
-def note(
-    account: Account, line: dict[str, Any], outcome: dict[str, Any] | None, rows: dict[str, Row]
-) -> None:
-    wish = Wish(**line["ask"])
-    if line["again"]:
-        account.repeated += 1
-        row = rows.get(wish.reference)
-        account.found += bool(row and row.written_at < line["at"])
-    if outcome is None:
-        account.unanswered.add(wish.reference)
-    elif "answer" in outcome:
-        account.answered += 1
-        account.answers.append((wish, outcome["answer"]))
-        account.written.setdefault(wish.reference, wish)
-    elif "refused" in outcome:
-        account.refused[outcome["refused"]] += 1
-        account.refusals.append((wish, outcome))
-    else:
-        account.wrong.append(f"broke: {wish}: {outcome['broke']}")
+    def everything_asked(self) -> Iterator[Asked]:
+        for path in self.journals:
+            for line, outcome in journal.read(path):
+                yield Asked(Wish(**line["ask"]), line["at"], line["again"], outcome)
 
+    def count(self, asked: Asked) -> None:
+        reference, outcome = asked.wish.reference, asked.outcome or {}
+        if asked.again:
+            row = self.rows.get(reference)
+            self.repeated += 1
+            self.found += row is not None and row.created_at < asked.at
+        if "refused" in outcome:
+            self.refused[outcome["refused"]] += 1
+        if "answer" in outcome:
+            self.answered += 1
+            self.written.setdefault(reference, asked.wish)
+            known_at = self.known_at.get(reference, outcome["at"])
+            self.known_at[reference] = min(known_at, outcome["at"])
 
-def missing_or_extra(account: Account, rows: dict[str, Row]) -> Iterator[str]:
-    for reference in account.written.keys() - rows.keys():
-        yield f"answered and not in the ledger: {account.written[reference]}"
-    # What was killed last and repeated by nobody may be there or not.
-    for reference in rows.keys() - account.written.keys() - account.unanswered:
-        yield f"in the ledger and answered to nobody: {rows[reference]}"
+    def content(self, wish: Wish) -> Content:
+        """What a wish writes: the rules of the ledger, in other words than its own."""
+        hold = self.written.get(wish.hold)
+        held = hold.amount if hold else 0
+        book = hold.book if hold else wish.book
+        balance_change, held_change = {
+            "grant": (wish.amount, 0),
+            "adjust": (wish.amount, 0),
+            "hold": (0, wish.amount),
+            "capture": (-wish.amount, -held),
+            "release": (0, -held),
+        }[wish.call]
+        about = asdict(wish.about)
+        return Content(book, wish.call, balance_change, held_change, wish.hold, about)
 
+    def missing(self) -> Iterator[str]:
+        for reference in self.written.keys() - self.rows.keys():
+            yield f"answered and not in the ledger: {self.written[reference]}"
 
-def contents(account: Account, rows: dict[str, Row]) -> Iterator[str]:
-    """Each answer is the entry that is there, and says what was asked for."""
-    for wish, answer in account.answers:
-        row = rows.get(wish.reference)
-        if row is None:
-            continue  # said already
-        if answer != {"pk": row.pk, "after": [row.balance_after, row.held_after]}:
-            yield f"answered with {answer} and it is {row}: {wish}"
-        if not says(row, wish, account):
-            yield f"another content than was asked for: {row}: {wish}"
+    def nobody_asked(self) -> Iterator[str]:
+        """What was killed was asked again, so every entry was answered to somebody."""
+        for reference in self.rows.keys() - self.written.keys():
+            yield f"in the ledger and answered to nobody: {reference}: {self.rows[reference]}"
 
+    def outcomes(self) -> Iterator[str]:
+        stood: defaultdict[int, set[int]] = defaultdict(lambda: {0})  # available, at any time
+        for row in self.rows.values():
+            stood[row.content.book].add(row.after[0] - row.after[1])
+        for asked in self.everything_asked():
+            outcome = asked.outcome or {}
+            if "broke" in outcome or ("lost" in outcome and not self.crashes):
+                yield f"broke: {asked}"
+            if "answer" in outcome and not self.rightly_answered(asked.wish, outcome["answer"]):
+                yield f"wrongly answered: {asked}; it is {self.rows.get(asked.wish.reference)}"
+            if "refused" in outcome and not self.rightly_refused(asked, outcome, stood):
+                yield f"wrongly refused: {asked}; it is {self.rows.get(asked.wish.reference)}"
 
-def expected(wish: Wish, account: Account) -> tuple[tuple[int, str, int, int], str, dict[str, Any]]:
-    """What a wish writes: the rules of the ledger in other words than its own."""
-    hold = account.written.get(wish.hold)
-    held = hold.amount if hold else 0
-    book = hold.book if hold else wish.book
-    balance_change, held_change = {
-        "grant": (wish.amount, 0),
-        "adjust": (wish.amount, 0),
-        "hold": (0, wish.amount),
-        "capture": (-wish.amount, -held),
-        "release": (0, -held),
-    }[wish.call]
-    return (book, wish.call, balance_change, held_change), wish.hold, asdict(wish.about)
+    def rightly_answered(self, wish: Wish, answer: dict[str, Any]) -> bool:
+        """With the entry that is there, and that says what was asked for."""
+        row = self.rows.get(wish.reference)
+        return (
+            row is not None
+            and answer == {"pk": row.pk, "after": row.after}
+            and row.content == self.content(wish)
+        )
 
-
-def says(row: Row, wish: Wish, account: Account) -> bool:
-    return (row[1:5], row.hold or "", row.about) == expected(wish, account)
-
-
-def refusals(account: Account, rows: dict[str, Row]) -> Iterator[str]:
-    """Each refusal was right."""
-    resolved = {row.hold: reference for reference, row in rows.items() if row.hold}
-    available: defaultdict[int, set[int]] = defaultdict(lambda: {0})
-    for row in rows.values():
-        available[row.book].add(row.balance_after - row.held_after)
-    for wish, outcome in account.refusals:
-        entry = rows.get(wish.reference)
-        right = True
+    def rightly_refused(
+        self, asked: Asked, outcome: dict[str, Any], stood: dict[int, set[int]]
+    ) -> bool:
+        wish = asked.wish
+        row = self.rows.get(wish.reference)
+        same = row is not None and row.content == self.content(wish)
+        known = self.known_at.get(wish.reference, asked.at) < asked.at
         match outcome["refused"]:
             case "ReferenceConflict":
-                right = entry is not None and not says(entry, wish, account)
-            case "HoldResolved":
-                right = resolved.get(wish.hold, wish.reference) != wish.reference
+                return row is not None and not same
             case "InsufficientCredits":
                 needed, had = outcome["says"]
-                right = had < needed == abs(wish.amount) and had in available[wish.book]
+                return not known and had < needed == abs(wish.amount) and had in stood[wish.book]
+            case "HoldResolved":
+                return not known and bool(self.resolutions[wish.hold] - {wish.reference})
             case "DoesNotExist":
-                right = wish.call in ("capture", "release")
-        if not right:
-            yield f"wrongly refused: {outcome}: {wish}"
+                hold = self.written.get(wish.hold)
+                known = self.known_at.get(wish.hold, asked.at) < asked.at
+                return not (known and hold and hold.call == "hold")
+            case "ValueError":
+                return not same
+        return bool(outcome["refused"] == "TakenBack" and wish.taken_back)
 
+    def sums(self) -> Iterator[str]:
+        """What the ledgers must hold, from what was answered alone."""
+        totals: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
+        for wish in self.written.values():
+            content = self.content(wish)
+            totals[content.book][0] += content.balance_change
+            totals[content.book][1] += content.held_change
+        for ledger in CreditLedger.objects.all():
+            if [ledger.balance, ledger.held] != totals[ledger.pk]:
+                yield f"{ledger}: {ledger.balance}, held {ledger.held}; asked: {totals[ledger.pk]}"
 
-def sums(account: Account) -> Iterator[str]:
-    """What the ledgers must hold, from what was answered alone."""
-    totals: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
-    for wish in account.written.values():
-        (book, _, balance_change, held_change), _, _ = expected(wish, account)
-        totals[book][0] += balance_change
-        totals[book][1] += held_change
-    for ledger in CreditLedger.objects.all():
-        if [ledger.balance, ledger.held] != totals[ledger.pk]:
-            yield f"{ledger}: {ledger.balance}, held {ledger.held}; asked for {totals[ledger.pk]}"
+    def uncovered(self) -> Iterator[str]:
+        for reference, row in self.rows.items():
+            if not row.after[0] >= row.after[1] >= 0:
+                yield f"more is held than there is: {reference}: {row}"
+
+    def resolved_twice(self) -> Iterator[str]:
+        for hold, references in self.resolutions.items():
+            if len(references) > 1:
+                yield f"a hold that was resolved twice: {hold} by {references}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ class Journal:
             os.write(self._file, b"\n")
 
     def write(self, **line: Any) -> None:
-        os.write(self._file, json.dumps(line).encode() + b"\n")
+        """`at` is added: seconds since 1970."""
+        os.write(self._file, json.dumps(line | {"at": time.time()}).encode() + b"\n")
 
     def unanswered(self) -> dict[str, Any] | None:
         """The last ask, if no line says what became of it."""

@@ -1,10 +1,10 @@
 """python -m tests.proofs.storm: the ledger under processes that are killed in the middle of it.
 
 Several processes ask for random things (the same things at the same time, too) and one of them is
-killed every 0.2 s and replaced. A process writes down what it is about to ask and what it was
-answered; its replacement asks again for what was not answered, as the site would. At the end every
-answer must be in the ledger once and as it was asked for, nothing else may be there, and all
-invariants must hold. Exit status 1 if not.
+killed every 0.2 s and replaced; PostgreSQL is also stopped in the middle of everything. A process
+writes down what it is about to ask and what it was answered; its replacement asks again for what
+was not answered, as the site would. At the end every answer must be in the ledger once and as it
+was asked for, nothing else may be there, and all invariants must hold. Exit status 1 if not.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 ENGINES = ("sqlite", "postgres")
 KILL_EVERY = 0.2  # seconds
 SHOWN = 20  # violations that are printed
+
+Crash = Callable[[], None]
 
 fork = multiprocessing.get_context("fork")
 
@@ -58,6 +61,7 @@ def arguments() -> argparse.Namespace:
         "--seed", type=int, default=1, help="of what is asked for and who is killed"
     )
     parser.add_argument("--engine", choices=[*ENGINES, "both"], default="both")
+    parser.add_argument("--crashes", type=int, default=1, help="of PostgreSQL, while it works")
     parser.add_argument(
         "--at-least", type=int, default=0, help="answers a second, else it counts as failed"
     )
@@ -67,30 +71,41 @@ def arguments() -> argparse.Namespace:
 def storm(engine: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="imagegen-storm-") as name:
         folder = Path(name)
-        with database(engine, folder) as url:
+        with database(engine, folder) as (url, crash):
             numbered = prepare(url, folder, options)
-            kills, seconds = weather(numbered, folder, options)
-            account = settle(folder)
+            kills, seconds = weather(numbered, folder, options, crash)
+
+            from tests.proofs.accounts import Account
+
+            crashes = options.crashes if crash else 0
+            account = Account(sorted(folder.glob("*.journal")), crashes)
     report(engine, account, kills, seconds, options)
     sys.exit(bool(account.wrong) or account.answered / seconds < options.at_least)
 
 
 @contextmanager
-def database(engine: str, folder: Path) -> Iterator[str]:
-    """The address of an empty one, as safe as the product's: an answered COMMIT stays."""
+def database(engine: str, folder: Path) -> Iterator[tuple[str, Crash | None]]:
+    """An empty one, as safe as the product's: its address, and what stops and starts it."""
     if engine == "sqlite":
-        yield f"sqlite:///{folder}/storm.sqlite3"
+        yield f"sqlite:///{folder}/storm.sqlite3", None
         return
     with (
         tempfile.TemporaryDirectory(prefix="imagegen-pg-") as its_own,
         postgres(Path(its_own), durable=True) as server,
     ):
-        yield server.url
+
+        def crash() -> None:
+            server.crash()
+            server.start()
+
+        yield server.url, crash
 
 
 def prepare(url: str, folder: Path, options: argparse.Namespace) -> Numbered:
     """Everything that the processes then need not load: they are forks of this one."""
-    os.environ |= clean_environment() | {
+    environment = clean_environment()
+    os.environ.clear()
+    os.environ |= environment | {
         "SECRET_KEY": "only-for-the-storm",
         "DATABASE_URL": url,
         "VAR_DIR": str(folder),
@@ -114,7 +129,9 @@ def prepare(url: str, folder: Path, options: argparse.Namespace) -> Numbered:
     return Numbered(options.seed, books)
 
 
-def weather(numbered: Numbered, folder: Path, options: argparse.Namespace) -> tuple[int, float]:
+def weather(
+    numbered: Numbered, folder: Path, options: argparse.Namespace, crash: Crash | None
+) -> tuple[int, float]:
     """Starts the processes, kills and replaces them; the kills, and the seconds it took."""
     from tests.proofs.wishes import live
 
@@ -122,6 +139,8 @@ def weather(numbered: Numbered, folder: Path, options: argparse.Namespace) -> tu
     dice = Random(options.seed)
     began = time.monotonic()
     until = began + options.seconds
+    crashes = options.crashes if crash else 0
+    crash_at = [began + options.seconds * (n + 1) / (crashes + 1) for n in range(crashes)]
 
     def start(slot: int) -> ForkProcess:
         work = (slot, numbered, numbers, folder, until, dice.random())
@@ -129,24 +148,25 @@ def weather(numbered: Numbered, folder: Path, options: argparse.Namespace) -> tu
         process.start()
         return process
 
+    def end(worker: ForkProcess) -> None:
+        worker.join()
+        assert worker.exitcode in (0, -signal.SIGKILL), "A process of the storm ended by itself."
+
     workers = [start(slot) for slot in range(options.processes)]
     kills = 0
     while (at := began + (kills + dice.random()) * KILL_EVERY) < until:
         time.sleep(max(0, at - time.monotonic()))
+        if crash and crash_at and at > crash_at[0]:
+            crash_at.pop(0)
+            crash()
         slot = dice.randrange(options.processes)
         workers[slot].kill()
-        workers[slot].join()
+        end(workers[slot])
         workers[slot] = start(slot)
         kills += 1
     for worker in workers:
-        worker.join()
+        end(worker)
     return kills, time.monotonic() - began
-
-
-def settle(folder: Path) -> Account:
-    from tests.proofs import accounts
-
-    return accounts.settle(sorted(folder.glob("*.journal")))
 
 
 def report(
@@ -159,8 +179,8 @@ def report(
         f"  answered     {account.answered:8}   {account.answered / seconds:.0f} a second",
         f"  new entries  {len(account.written):8}   {len(account.written) / seconds:.0f} a second",
         f"  refused      {account.refused.total():8}   {refused}",
-        f"  killed       {kills:8}   repeated {account.repeated}, "
-        f"of which {account.found} had been written before the kill",
+        f"  killed       {kills:8}   and {account.crashes} crashes of the database",
+        f"  repeated     {account.repeated:8}   {account.found} had been written before",
         f"  violations   {len(account.wrong):8}",
         *(f"    {line}" for line in account.wrong[:SHOWN]),
     ]

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from credits import ledger
 from credits.ledger import About, InsufficientCredits, LedgerError
@@ -25,6 +25,7 @@ Numbers = Array[c_longlong]
 
 # Of a wish's number, how far back another process's wishes are still interesting.
 RECENT = 12
+RECONNECT = 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -173,13 +174,13 @@ class Mind:
         """What is never right, under references of its own."""
         wish = replace(self.new(), amount=self.dice.choice([0, -5]))
         reference = f"{wish.reference}:nonsense"
-        hold = self.dice.choice(self.answered).reference if self.answered else "nothing"
+        hold = self.dice.choice(self.open) if self.open else self.recent()
         return self.dice.choice(
             [
                 replace(wish, reference=reference, call="hold"),
                 replace(wish, reference=reference, call="grant"),
                 replace(wish, reference=reference, call="adjust", description=""),
-                Wish("capture", reference, amount=10**12, hold=hold),
+                Wish("capture", reference, amount=hold.amount + 1, hold=hold.reference),
                 Wish("release", reference, hold="nothing"),
             ]
         )
@@ -199,22 +200,36 @@ def live(
     journal = Journal(folder / f"{slot}.journal")
     mind = Mind(slot, numbered, numbers, Random(seed))
     if last := journal.unanswered():
-        attempt(journal, Wish(**last["ask"]), again=True)
+        insist(journal, Wish(**last["ask"]), again=True)
     while time.monotonic() < until:
         wish = mind.next()
-        if attempt(journal, wish):
+        if insist(journal, wish):
             mind.remember(wish)
 
 
-def attempt(journal: Journal, wish: Wish, *, again: bool = False) -> bool:
+def insist(journal: Journal, wish: Wish, *, again: bool = False) -> bool:
+    """Asks until the database is there to say something. Was it answered?"""
+    while True:
+        try:
+            return attempt(journal, wish, again=again)
+        except (OperationalError, InterfaceError) as error:
+            journal.write(lost=repr(error))
+        connection.close()
+        time.sleep(RECONNECT)
+        again = True
+
+
+def attempt(journal: Journal, wish: Wish, *, again: bool) -> bool:
     """Asks, and writes down both that and the outcome. Was it answered?"""
-    journal.write(ask=asdict(wish), at=time.time(), again=again)
+    journal.write(ask=asdict(wish), again=again)
     try:
         entry = ask(wish)
     except InsufficientCredits as refusal:
         journal.write(refused="InsufficientCredits", says=[refusal.needed, refusal.available])
     except (LedgerError, LedgerEntry.DoesNotExist, TakenBack, ValueError) as refusal:
         journal.write(refused=type(refusal).__name__)
+    except (OperationalError, InterfaceError):
+        raise
     except Exception as error:
         journal.write(broke=repr(error))
     else:
