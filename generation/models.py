@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from credits.amounts import credits_text
 from projects.ids import new_id
 from projects.models import Character, Project, Scene, Take
 
@@ -473,7 +474,7 @@ class BalanceSample(models.Model):
         verbose_name_plural = _("balances at KIE")
 
     def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M} {self.credits / 100:g}"
+        return f"{self.at:%Y-%m-%d %H:%M}: {credits_text(self.credits)}"
 
 
 class DifferenceQuerySet(models.QuerySet["Difference"]):
@@ -518,7 +519,8 @@ class Difference(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.generation_id or self.until}: {self.more / 100:+g}"
+        sign = "+" if self.more > 0 else ""
+        return f"{self.generation_id or self.until}, {sign}{credits_text(self.more)}"
 
     @property
     def more(self) -> int:
