@@ -1,16 +1,25 @@
-"""The worker of every queue: RQ's SimpleWorker, which does not fork, at home in Django."""
+"""The worker of every queue: RQ's SimpleWorker, which does not fork, at home in Django.
+
+A pool loads this module and then forks its workers. So what their jobs need is loaded here, and one
+that takes the place of a dead one begins at once.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.core.files.storage import default_storage
 from django.db import close_old_connections
 from rq import SimpleWorker
+
+import generation.jobs  # noqa: F401
 
 if TYPE_CHECKING:
     from rq.executions import Execution
     from rq.job import Job
     from rq.queue import Queue
+
+getattr(default_storage, "bucket", None)  # boto3 takes long to get ready; it does not connect yet
 
 TTL_SECONDS = 30  # an idle worker is heard of twice in this time; RQ's own default is seven minutes
 

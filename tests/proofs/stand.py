@@ -307,11 +307,15 @@ class Stand:
         if not there:
             return None
         worker = rng.choice(there)
+        return worker if self.kill(worker) else None
+
+    def kill(self, worker: Worker) -> bool:
+        """SIGKILL; False if it has just ended."""
         try:
             os.kill(worker.pid, signal.SIGKILL)
         except ProcessLookupError:
-            return None
-        return worker
+            return False
+        return True
 
     # The queue
 

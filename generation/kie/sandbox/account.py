@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import OrderedDict, deque
@@ -31,6 +32,7 @@ class Options:
     state: Path | None = None  # None: a temporary file, gone at the end
     journal: Path | None = None  # all that happens is written there
     seconds: float = 6.0  # how long a task takes
+    spread: float = 0.0  # of that: from (1 - spread) to (1 + spread) times as long
     queuing: bool = False  # tasks are `queuing` for a while
     key: str = ""  # the only key that is accepted; "": any
     credits: float | None = None
@@ -48,6 +50,7 @@ class Options:
 
 CHANGEABLE = {
     "seconds": float,
+    "spread": float,
     "rate": int,
     "real_statuses": bool,
     "hidden_seconds": float,
@@ -66,7 +69,13 @@ class Account:
         self.callbacks = Callbacks(self.tasks, self.journal, options)
         self.pictures = Pictures(options.largest_edge)
         self.received: deque[dict[str, Any]] = deque(maxlen=1000)  # createTask bodies
+        self._lengths = random.Random(options.seed)  # noqa: S311
         self.fetched: set[str] = set()  # pictures that were asked for, for what happens once
+
+    def length(self) -> float:
+        """Seconds that the next task takes."""
+        spread = self.options.spread
+        return self.options.seconds * self._lengths.uniform(1 - spread, 1 + spread)
 
 
 class Throttle:

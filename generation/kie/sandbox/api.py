@@ -81,7 +81,7 @@ def _new_task(
         input=given,
         callback_url=callback if isinstance(callback, str) and callback else None,
         created=time.time(),
-        seconds=account.options.seconds,
+        seconds=account.length(),
         profile=model.pending_state or usual,
         credits=model.credits(given),
         pictures=model.pictures(given),

@@ -35,6 +35,7 @@ class Command(BaseCommand):
         add("--state", type=Path, help="SQLite file that keeps the tasks; without it none are kept")
         add("--journal", type=Path, help="file that gets a line of JSON for all that happens")
         add("--seconds", type=float, default=usual.seconds, help="how long a picture takes")
+        add("--spread", type=float, default=usual.spread, help="0.5: half as long to 1.5 times")
         add("--queuing", action="store_true", help="tasks are also `queuing` for a while")
         add("--key", default="", help="the only key that is accepted; without it any is")
         add("--credits", type=float, help="what is on the account (a new one has 10000)")
