@@ -62,7 +62,7 @@ ASKING_SECONDS = 300  # what one run spends on asking after orders again, the ne
 ASKED_AT_ONCE = 16
 ARRIVES = timedelta(minutes=1)  # createTask has by then, or never will
 GIVEN_BACK = timedelta(seconds=10)  # after a task has failed; KIE says nothing about it
-PAUSES = (0, 2, 5, 10, 15)  # seconds before each try to find a moment for a sample
+PAUSES = (0, 2, 5, 10, 20, 30)  # seconds before each try to find a moment for a sample
 PICTURELESS = (State.FAILED, State.REVIEW)  # what was thrown away on wish was made, and is booked
 
 
@@ -92,17 +92,27 @@ def run(since: datetime) -> Report:
     return Report(ended.count(), asked, silent, sample, postponed)
 
 
-def settle(differences: QuerySet[Difference], note: str) -> int:
-    """Staff know the reason. A settled difference comes back only with other figures."""
-    still_open = differences.filter(settled_at__isnull=True)
-    return still_open.update(note=note, settled_at=timezone.now())
+def settle(differences: QuerySet[Difference], note: str) -> list[Difference]:
+    """Staff know the reason: those of these that were open are not any more.
+
+    A settled difference comes back only with other figures.
+    """
+    settled = list(differences.filter(settled_at__isnull=True))
+    for row in settled:
+        row.note, row.settled_at = note, timezone.now()
+        row.save(update_fields=["note", "settled_at"])
+    return settled
 
 
 # Each order
 
 
+def booked_for(order: Generation) -> int:
+    return 0 if order.state in PICTURELESS else order.kie_credits
+
+
 def _ended(since: datetime) -> Orders:
-    """Orders that KIE had, with what was `booked` for each."""
+    """Orders that KIE had and that have ended, with `booked` (`booked_for`) for each."""
     booked = Case(
         When(state__in=PICTURELESS, then=Value(0)),
         default=F("kie_credits"),
@@ -287,18 +297,16 @@ def in_words(difference: Difference) -> str:
         return words % {"more": in_credits(-difference.more)}
     words = _("The balance fell by %(used)s and our orders explain %(booked)s: %(more)s too much.")
     told = words % {"used": used, "booked": booked, "more": in_credits(difference.more)}
-    if lost := ", ".join(lost_orders(difference)):
+    if lost := ", ".join(order.pk for order in lost_orders(difference)):
         told += " " + _("Orders whose answer was lost in this time: %(orders)s.") % {"orders": lost}
     return told
 
 
-def lost_orders(difference: Difference) -> list[str]:
-    """Ids of orders sent between the two samples of which nobody knows whether KIE has them."""
+def lost_orders(difference: Difference) -> list[Generation]:
+    """Those sent between the two samples of which nobody knows whether KIE has them."""
     if difference.since is None or difference.until is None:
         return []
     sent = Generation.objects.filter(
         submitted_at__gt=difference.since.at, submitted_at__lte=difference.until.at
     )
-    return list(
-        sent.filter(task_id__isnull=True).order_by("submitted_at").values_list("pk", flat=True)
-    )
+    return list(sent.filter(task_id__isnull=True).order_by("submitted_at"))
