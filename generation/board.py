@@ -8,32 +8,31 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from generation import defaults, orders
-from generation.models import Generation, KieModel, Reason, State
+from generation.models import Generation, KieModel, Reason, State, TakenBack
 from generation.orders import Order, OrderRefused, Wish
 from generation.pricing import Quote
+from generation.standing import Standing, awaited, seconds_since, standings_of
+from generation.standing import version_of as version_of_order
 from projects.models import Character, Project, Role, Scene, Take
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-LONG = timedelta(minutes=3)  # an order older than this says so, and is looked at less often
 TYPICAL_OF = 20  # so many of a project's last pictures say how long one takes
 FAILURES = (State.FAILED, State.REVIEW)
 FOR_ALL = ("provider", "model", "model_off", "price", "resolution")  # refusals, of any subject
+STILL_WANTED = ("", TakenBack.KEEP)
 AT_FAULT = (Reason.UNSAFE, Reason.PROMPT)
-PROVIDERS_LINE = ("waiting", "queuing", "queueing")  # KIE's words for a task that has not begun
 
 
 # How a project's pictures are made
@@ -79,14 +78,15 @@ def setup_of(project: Project) -> Setup:
 class Card:
     """A scene or a character, its picture, its order, and what the next one would cost.
 
-    `order` is the newest that is under way, else the newest of all; `open_orders` counts those
-    under way. Exactly one of `offer` and `refused` is set.
+    `order` is the newest that is awaited, else the newest of all, and `standing` is how it is with
+    it; `open_orders` counts those that are awaited. Exactly one of `offer` and `refused` is set.
     """
 
     subject: Scene | Character
     picture: Take | None
     take_count: int
     order: Generation | None
+    standing: Standing | None
     open_orders: int
     version: str
     offer: Order | None
@@ -143,35 +143,28 @@ class Card:
 
     @property
     def failed(self) -> bool:
-        return self.order is not None and self.order.state in FAILURES
+        """The last order brought no picture, and whoever ordered it waited for one."""
+        order = self.order
+        return order is not None and order.state in FAILURES and order.taken_back in STILL_WANTED
 
     @property
     def can_cancel(self) -> bool:
-        return self.may_edit and self.order is not None and self.order.state == State.QUEUED
+        return self.may_edit and self.standing is not None and self.standing.can_cancel
 
     @property
-    def stage(self) -> str:
-        return stage_of(self.order) if self.order else ""
-
-    @property
-    def seconds(self) -> int:
-        """Since the order was placed."""
-        return seconds_since(self.order.created_at) if self.order else 0
-
-    @property
-    def is_long(self) -> bool:
-        return self.is_open and is_long(self.order)
+    def can_take_back(self) -> bool:
+        return self.may_edit and self.standing is not None and self.standing.can_take_back
 
     @property
     def look_every(self) -> int:
         """Seconds between two looks at an open order."""
-        return 2 if self.is_long else 1
+        return 2 if self.standing and self.standing.is_long else 1
 
     @property
     def expected_seconds(self) -> int | None:
         """How long the order probably takes in all, as long as that can be believed."""
-        typical = self.typical_seconds
-        return typical if typical and self.seconds < 2 * typical else None
+        typical, standing = self.typical_seconds, self.standing
+        return typical if typical and standing and standing.seconds <= typical else None
 
 
 def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = None) -> list[Card]:
@@ -184,11 +177,13 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
     under_way = _under_way(rows)
     newest = _newest_orders([row for row in rows if row.pk not in under_way])
     typical = _typical_seconds(project, setup.model) if under_way else None
+    shown = {row.pk: _shown(row, under_way, newest) for row in rows}
+    standings = standings_of([order for order in shown.values() if order])
     cards = []
     for row in rows:
         row.project = project
-        open_orders = under_way.get(row.pk, [])
-        order = open_orders[0] if open_orders else newest.get(row.newest_order)
+        order, open_orders = shown[row.pk], len(under_way.get(row.pk, ()))
+        standing = standings[order.pk] if order else None
         offer, refused = _offer(row, setup)
         cards.append(
             Card(
@@ -196,8 +191,9 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
                 picture=pictures.get(row.picture_id),
                 take_count=row.take_count,
                 order=order,
-                open_orders=len(open_orders),
-                version=_version(row, order, len(open_orders)),
+                standing=standing,
+                open_orders=open_orders,
+                version=_version(row, standing.version if standing else "", open_orders),
                 offer=offer,
                 refused=refused,
                 payer=project.owner,
@@ -213,11 +209,11 @@ def card_of(subject: Scene | Character, role: Role, setup: Setup | None = None) 
 
 
 def version_of(subject: Scene | Character) -> str:
-    """The version that `card_of` would have, for two or three queries."""
+    """The version that `card_of` would have, for a few queries."""
     row = _rows(_alone(subject), cast=False)[0]
-    open_orders = _under_way([row]).get(row.pk, [])
-    order = open_orders[0] if open_orders else _newest_orders([row]).get(row.newest_order)
-    return _version(row, order, len(open_orders))
+    under_way = _under_way([row])
+    order = _shown(row, under_way, {} if under_way else _newest_orders([row]))
+    return _version(row, version_of_order(order) if order else "", len(under_way.get(row.pk, ())))
 
 
 def _alone(subject: Scene | Character) -> QuerySet[Any]:
@@ -239,10 +235,11 @@ def _of_newest_order(model: type[Scene | Character], field: str) -> Subquery:
 
 
 def _under_way(rows: Sequence[Any]) -> dict[str, list[Generation]]:
-    """The open orders by the id of their scene or character, newest first."""
+    """The awaited orders by the id of their scene or character, newest first."""
     key = kind_of(rows[0])
     found: dict[str, list[Generation]] = defaultdict(list)
-    for order in Generation.objects.open().filter(**{f"{key}__in": rows}).newest_first():
+    orders = Generation.objects.filter(**{f"{key}__in": rows}).select_related("payer")
+    for order in awaited(orders).newest_first():
         found[getattr(order, f"{key}_id")].append(order)
     return found
 
@@ -252,18 +249,22 @@ def _newest_orders(rows: Sequence[Any]) -> dict[str, Generation]:
     return Generation.objects.in_bulk(ids) if ids else {}
 
 
-def _version(row: Any, order: Generation | None, open_orders: int) -> str:
-    """Changes when a card has something else to show than the clock."""
+def _shown(
+    row: Any, under_way: dict[str, list[Generation]], newest: dict[str, Generation]
+) -> Generation | None:
+    return under_way[row.pk][0] if row.pk in under_way else newest.get(row.newest_order)
+
+
+def _version(row: Any, order: str, open_orders: int) -> str:
+    """Changes when a card has something else to show than the clock; `order` is its version."""
     parts = [
         int(row.updated_at.timestamp() * 1000),
         row.picture_id or "",
         row.chosen_id or "",
         row.take_count,
         open_orders,
+        order,
     ]
-    if order:
-        late = "late" if order.is_open and is_long(order) else ""
-        parts += [order.pk, order.state, order.task_state, late]
     return ".".join(str(part) for part in parts)
 
 
@@ -285,25 +286,8 @@ def _typical_seconds(project: Project, model: KieModel | None) -> int | None:
     return max(1, took[len(took) // 2]) if took else None
 
 
-# An order's words
-
-
 def kind_of(subject: Scene | Character) -> str:
     return "scene" if isinstance(subject, Scene) else "character"
-
-
-def stage_of(order: Generation) -> str:
-    if order.state == State.RUNNING and order.task_state.lower() in ("", *PROVIDERS_LINE):
-        return _("In the provider's line")
-    return str(order.get_state_display())
-
-
-def seconds_since(moment: datetime, until: datetime | None = None) -> int:
-    return max(0, int(((until or timezone.now()) - moment).total_seconds()))
-
-
-def is_long(order: Generation | None) -> bool:
-    return order is not None and timezone.now() - order.created_at > LONG
 
 
 # All of a project's scenes, or some
@@ -322,7 +306,10 @@ WHICH = {
     "all": (gettext_lazy("All"), Q()),
     "missing": (gettext_lazy("Missing"), Q(has_take=False)),
     "open": (gettext_lazy("Under way"), Q(under_way=True)),
-    "failed": (gettext_lazy("Failed"), Q(newest_state__in=FAILURES, under_way=False)),
+    "failed": (
+        gettext_lazy("Failed"),
+        Q(newest_state__in=FAILURES, newest_taken_back__in=STILL_WANTED, under_way=False),
+    ),
 }
 
 
@@ -330,8 +317,9 @@ def scenes_of(project: Project, which: str) -> tuple[QuerySet[Scene], list[Choic
     """The scenes of one filter (a key of WHICH), and how many each of them would show."""
     scenes = project.scenes.annotate(
         has_take=Exists(Take.objects.filter(scene=OuterRef("pk"))),
-        under_way=Exists(Generation.objects.open().filter(scene=OuterRef("pk"))),
+        under_way=Exists(awaited(Generation.objects.filter(scene=OuterRef("pk")))),
         newest_state=_of_newest_order(Scene, "state"),
+        newest_taken_back=_of_newest_order(Scene, "taken_back"),
     )
     counts = scenes.aggregate(**{name: Count("pk", filter=q) for name, (_w, q) in WHICH.items()})
     choices = [Choice(name, str(words), counts[name]) for name, (words, _q) in WHICH.items()]

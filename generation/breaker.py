@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from generation.models import Breaker, Generation, KieModel, State
@@ -23,8 +23,7 @@ BETWEEN_TRIES = timedelta(minutes=1)
 def failed(model: KieModel, why: str) -> None:
     Breaker.objects.get_or_create(model=model)
     Breaker.objects.filter(model=model).update(failures=F("failures") + 1, why=why[:500])
-    tripped = Breaker.objects.filter(model=model, failures__gte=TRIPS_AT)
-    if tripped.update(next_try_at=timezone.now() + BETWEEN_TRIES):
+    if tripped().filter(model=model).update(next_try_at=timezone.now() + BETWEEN_TRIES):
         log.error("[KIE] %s fails order after order: %s", model, why)
 
 
@@ -32,13 +31,22 @@ def worked(model: KieModel) -> None:
     Breaker.objects.filter(model=model, failures__gt=0).update(failures=0, why="", next_try_at=None)
 
 
+def tripped() -> QuerySet[Breaker]:
+    """Those of the models that are sent only one order at a time, to try."""
+    return Breaker.objects.filter(failures__gte=TRIPS_AT)
+
+
+def try_now(model: KieModel) -> bool:
+    """Whatever became of the last try, the next order is sent. False: the model is not held."""
+    return bool(tripped().filter(model=model).update(next_try_at=timezone.now()))
+
+
 def closed_to() -> list[int]:
     """The ids of the models that are not to be sent an order now."""
     now = timezone.now()
-    tripped = Breaker.objects.filter(failures__gte=TRIPS_AT)
     return [
         breaker.pk
-        for breaker in tripped
+        for breaker in tripped()
         if breaker.next_try_at and (breaker.next_try_at > now or _is_tried(breaker))
     ]
 

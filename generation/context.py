@@ -1,4 +1,5 @@
-"""What every page shows: credits, open orders, and whether pictures are samples."""
+"""What every page shows: credits, open orders, what holds orders up, and whether pictures are
+samples."""
 
 from typing import Any
 
@@ -7,7 +8,9 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from credits.models import CreditLedger
+from generation import breaker
 from generation.models import Generation, Pause
+from generation.standing import awaited
 
 THEMES = ("light", "dark")
 
@@ -21,7 +24,8 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "theme": theme if theme in THEMES else "",
         "credits": None,
         "open_orders": 0,
-        "ordering_paused": False,
+        "pauses": (),
+        "tripped": (),
     }
     if user is not None and user.is_authenticated:
         # Lazy: a fragment that shows none of this costs no query.
@@ -29,7 +33,10 @@ def site(request: HttpRequest) -> dict[str, Any]:
             lambda: CreditLedger.objects.filter(owner=user).first() or CreditLedger(owner=user)
         )
         context["open_orders"] = SimpleLazyObject(
-            lambda: Generation.objects.open().filter(ordered_by=user).count()
+            lambda: awaited(Generation.objects.filter(ordered_by=user)).count()
         )
-        context["ordering_paused"] = SimpleLazyObject(lambda: Pause.objects.exists())
+        context["pauses"] = SimpleLazyObject(lambda: list(Pause.objects.all()))
+        context["tripped"] = SimpleLazyObject(
+            lambda: list(breaker.tripped().select_related("model"))
+        )
     return context

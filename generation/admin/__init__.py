@@ -5,11 +5,20 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from generation.admin.catalogue import KieModelAdmin
+from generation.admin.differences import BalanceSampleAdmin, DifferenceAdmin
 from generation.admin.orders import GenerationAdmin
-from generation.admin.pauses import PauseAdmin
+from generation.admin.pauses import BreakerAdmin, PauseAdmin
 from generation.admin.projects import ProjectAdmin
 
-__all__ = ["GenerationAdmin", "KieModelAdmin", "PauseAdmin", "ProjectAdmin"]
+__all__ = [
+    "BalanceSampleAdmin",
+    "BreakerAdmin",
+    "DifferenceAdmin",
+    "GenerationAdmin",
+    "KieModelAdmin",
+    "PauseAdmin",
+    "ProjectAdmin",
+]
 
 admin.site.site_header = admin.site.site_title = "imagegen"
 admin.site.index_title = _("Administration")

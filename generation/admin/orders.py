@@ -1,7 +1,5 @@
-"""Orders for staff: what was asked, what KIE said, where it is. They are read, never edited.
-
-What staff may do is what an order's life allows (`generation/lifecycle.py`): take one back that has
-not been sent, and name the task that KIE's own log shows for one whose answer was lost.
+"""Orders for staff: what was asked, what KIE said, where it is. They are read, never edited; what
+can be done to them is in acts.py.
 """
 
 from __future__ import annotations
@@ -10,13 +8,12 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -29,15 +26,15 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from credits.admin import ReadOnly
 from credits.models import LedgerEntry
-from generation import lifecycle
+from generation.admin.acts import ACTS, CANCEL, CLOSE, TAKE_BACK, TRY_AGAIN, Act
 from generation.admin.catalogue import pretty
+from generation.admin.form import form_page
 from generation.models import Callback, Event, Generation, Output, Reason, State
 from generation.templatetags.money import credits, dollars, in_credits
 from projects.admin import picture_of
 
 LATE = timedelta(minutes=10)
 COUNTED = 10_000
-WITHOUT_A_TASK = (State.SUBMITTING, State.UNKNOWN, State.REVIEW)
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -64,7 +61,7 @@ class WorkFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, orders: QuerySet[Any]) -> QuerySet[Any] | None:
         if self.value() == "staff":
-            return orders.filter(state=State.REVIEW)
+            return orders.filter(state=State.REVIEW) | orders.set_aside()  # type: ignore[attr-defined, no-any-return]
         if self.value() == "open":
             return orders.open()  # type: ignore[attr-defined, no-any-return]
         if self.value() == "late":
@@ -105,30 +102,6 @@ class MonthFilter(admin.SimpleListFilter):
         return orders.filter(
             created_at__gte=timezone.make_aware(first), created_at__lt=timezone.make_aware(after)
         )
-
-
-class TaskForm(forms.Form):
-    task_id = forms.CharField(
-        label=gettext_lazy("KIE task"),
-        max_length=200,
-        widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
-        help_text=gettext_lazy(
-            "From KIE's own log, where the request carries this order's id. It is asked after, "
-            "and its picture is delivered; what has been given back stays given back."
-        ),
-    )
-
-    def adopt(self, order: Generation) -> bool:
-        """False, with the error in the form, if the task or the order is taken."""
-        task_id = self.cleaned_data["task_id"]
-        try:
-            adopted = lifecycle.adopt(order, task_id)
-        except lifecycle.TaskTaken:
-            self.add_error("task_id", _("This task belongs to another order."))
-            return False
-        if not adopted:
-            self.add_error(None, _("This order has gone on by itself meanwhile."))
-        return adopted
 
 
 class ReadOnlyInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
@@ -204,7 +177,7 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         "=payer__username",
     ]
     search_help_text = gettext_lazy("Id, KIE task, id or name of the project, user name")
-    actions = ["cancel_orders"]
+    actions = ["cancel_orders", "take_back_orders", "try_again_orders", "close_orders"]
     fieldsets = [
         (None, {"fields": ["state", "reason", "detail", "pictures"]}),
         (
@@ -234,6 +207,7 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
                     "kie_credits_shown",
                     "kie_credits_used_shown",
                     "cost_shown",
+                    "taken_back",
                     "entries",
                 ]
             },
@@ -249,6 +223,7 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
                     "next_at",
                     "lease_until",
                     "attempts",
+                    "deaths",
                     "order_key",
                 ]
             },
@@ -279,7 +254,7 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=gettext_lazy("reason"), ordering="reason")
     def reason_word(self, order: Generation) -> str:
-        return order.reason or "–"
+        return _("set aside") if order.is_set_aside else order.reason or "–"
 
     @admin.display(description=gettext_lazy("request to KIE, as sent"))
     def request_sent(self, order: Generation) -> SafeString:
@@ -314,13 +289,14 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
                 view(self.of_reference_view),
                 name="generation_generation_of_reference",
             ),
-            path(
-                "<str:order_id>/cancel/",
-                view(self.cancel_view),
-                name="generation_generation_cancel",
-            ),
-            path(
-                "<str:order_id>/adopt/", view(self.adopt_view), name="generation_generation_adopt"
+            *(
+                path(
+                    f"<str:order_id>/{act.name}/",
+                    view(self.act_view),
+                    {"act": act},
+                    name=f"generation_generation_{act.name}",
+                )
+                for act in ACTS
             ),
             *super().get_urls(),
         ]
@@ -333,11 +309,10 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         if getattr(request, "htmx", False) and request.GET.get("seen") == newest:
             return HttpResponse(status=204)
         order = Generation.objects.filter(pk=object_id).first()
-        may_act = self.has_act_permission(request)
+        acts = ACTS if self.has_act_permission(request) else ()
         extra = {
             "newest_event": newest,
-            "may_cancel": may_act and order is not None and order.state == State.QUEUED,
-            "may_adopt": may_act and order is not None and _has_no_task(order),
+            "acts": [act for act in acts if order and act.fits(order)],
             **(extra_context or {}),
         }
         return super().change_view(request, object_id, form_url, extra)
@@ -357,60 +332,49 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         permissions=["act"],
     )
     def cancel_orders(self, request: HttpRequest, orders: Iterable[Generation]) -> None:
-        cancelled = [order for order in orders if lifecycle.cancel(order)]
-        for order in cancelled:
-            self.log_change(request, order, _("Taken back."))
-        words = ngettext(
-            "%(count)d order was taken back.", "%(count)d orders were taken back.", len(cancelled)
-        )
-        self.message_user(request, words % {"count": len(cancelled)}, messages.SUCCESS)
+        self._act_on(request, orders, CANCEL)
 
-    def cancel_view(self, request: HttpRequest, order_id: str) -> HttpResponse:
-        order = self._order_to_act_on(request, order_id)
-        if request.method == "POST":
-            self.cancel_orders(request, [order])
-            return redirect("admin:generation_generation_change", order.pk)
-        return self._form_page(
-            request,
-            order,
-            forms.Form(),
-            title=_("Take back this order"),
-            lead=_("It is not sent to KIE, and what was held for it is given back."),
-        )
+    @admin.action(
+        description=gettext_lazy("Give credits back for orders at KIE; what comes is free"),
+        permissions=["act"],
+    )
+    def take_back_orders(self, request: HttpRequest, orders: Iterable[Generation]) -> None:
+        self._act_on(request, orders, TAKE_BACK)
 
-    def adopt_view(self, request: HttpRequest, order_id: str) -> HttpResponse:
-        order = self._order_to_act_on(request, order_id)
-        form = TaskForm(request.POST or None)
-        if request.method == "POST" and form.is_valid() and form.adopt(order):
-            task_id = form.cleaned_data["task_id"]
-            self.log_change(request, order, _("Named its task: %(task)s.") % {"task": task_id})
-            return redirect("admin:generation_generation_change", order.pk)
-        return self._form_page(request, order, form, title=_("Name its task"))
+    @admin.action(description=TRY_AGAIN.title, permissions=["act"])
+    def try_again_orders(self, request: HttpRequest, orders: Iterable[Generation]) -> None:
+        self._act_on(request, orders, TRY_AGAIN)
 
-    def _order_to_act_on(self, request: HttpRequest, order_id: str) -> Generation:
+    @admin.action(description=CLOSE.title, permissions=["act"])
+    def close_orders(self, request: HttpRequest, orders: Iterable[Generation]) -> None:
+        self._act_on(request, orders, CLOSE)
+
+    def _act_on(self, request: HttpRequest, orders: Iterable[Generation], act: Act) -> None:
+        """Those that it fits, as things stand."""
+        orders = list(orders)
+        acted_on = [order for order in orders if act.fits(order) and act.do(order, {})]
+        for order in acted_on:
+            self.log_change(request, order, str(act.logged))
+        words = ngettext("Done for %(count)d order.", "Done for %(count)d orders.", len(acted_on))
+        self.message_user(request, words % {"count": len(acted_on)}, messages.SUCCESS)
+        if left := len(orders) - len(acted_on):
+            words = ngettext(
+                "%(count)d order is at another stage and was left as it is.",
+                "%(count)d orders are at another stage and were left as they are.",
+                left,
+            )
+            self.message_user(request, words % {"count": left}, messages.WARNING)
+
+    def act_view(self, request: HttpRequest, order_id: str, act: Act) -> HttpResponse:
         if not self.has_act_permission(request):
             raise PermissionDenied
-        return get_object_or_404(Generation, pk=order_id)
-
-    def _form_page(
-        self, request: HttpRequest, order: Generation, form: forms.Form, **context: Any
-    ) -> HttpResponse:
-        return render(
-            request,
-            "admin/form.html",
-            {
-                **self.admin_site.each_context(request),
-                "opts": self.opts,
-                "original": order,
-                "form": form,
-                "button": context["title"],
-                **context,
-            },
-        )
-
-
-def _has_no_task(order: Generation) -> bool:
-    return order.task_id is None and order.state in WITHOUT_A_TASK
+        order = get_object_or_404(Generation, pk=order_id)
+        form = act.form(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid() and act.tried(order, form):
+            values = ", ".join(str(value) for value in form.cleaned_data.values())
+            self.log_change(request, order, " ".join(filter(None, [str(act.logged), values])))
+            return redirect("admin:generation_generation_change", order.pk)
+        return form_page(self, request, order, form, title=act.title, lead=act.lead)
 
 
 def _newest_event(order_id: str) -> str:

@@ -10,25 +10,33 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
+from generation import breaker
 from generation.admin.orders import LATE
-from generation.models import OPEN_STATES, Generation, Pause, State
+from generation.models import MOST_DEATHS, OPEN_STATES, Difference, Generation, Pause, State
 
 register = template.Library()
 
 
 @register.simple_tag
 def staff_overview() -> dict[str, Any]:
-    """`pauses`, and how many orders are `open`, `late`, or wait for staff (`review`)."""
+    """`pauses`, the `tripped` breakers, how many orders are `open`, `late`, or wait for staff
+    (`review`), and how many `differences` with KIE are open."""
     unfinished = Q(state__in=OPEN_STATES)
     late = unfinished & Q(created_at__lt=timezone.now() - LATE)
+    set_aside = Q(state=State.STORING, deaths__gte=MOST_DEATHS)
     counts: dict[str, Any] = Generation.objects.filter(
         state__in=[*OPEN_STATES, State.REVIEW]
     ).aggregate(
         open=Count("pk", filter=unfinished),
         late=Count("pk", filter=late),
-        review=Count("pk", filter=Q(state=State.REVIEW)),
+        review=Count("pk", filter=Q(state=State.REVIEW) | set_aside),
     )
-    return {"pauses": Pause.objects.all(), **counts}
+    return {
+        "pauses": Pause.objects.all(),
+        "tripped": breaker.tripped().select_related("model"),
+        "differences": Difference.objects.open().count(),
+        **counts,
+    }
 
 
 @register.filter

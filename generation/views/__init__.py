@@ -26,8 +26,9 @@ else:
 
 
 def came_from(request: HttpRequest, otherwise: str) -> str:
-    """The page of ours that a form stands on: where its answer leads without script."""
-    page = request.headers.get("Referer", "")
+    """The page of ours that a form stands on, or was reached from (its field `next`): where its
+    answer leads without script."""
+    page = request.POST.get("next") or request.headers.get("Referer", "")
     ours = url_has_allowed_host_and_scheme(
         page, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )

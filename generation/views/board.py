@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from generation import orders, prompts
+from generation import breaker, orders, prompts
 from generation.board import (
     WHICH,
     card_of,
@@ -32,6 +32,7 @@ from generation.board import (
 from generation.forms import ClickForm
 from generation.models import Generation
 from generation.orders import OrderRefused, Terms, Wish
+from generation.standing import standings_of
 from generation.views import Request, came_from
 from projects import access
 from projects.models import Character, Role, Scene
@@ -60,6 +61,7 @@ def board(request: Request, project_id: str) -> HttpResponse:
             "project": project,
             "may_edit": role >= Role.EDITOR,
             "setup": setup,
+            "trouble": breaker.tripped().filter(model=setup.model).first(),
             "which": which,
             "choices": choices,
             "page": page,
@@ -127,13 +129,18 @@ def answer_click(
     request: Request,
     subject: Scene | Character,
     refused: OrderRefused | None = None,
+    choosing: str = "",
 ) -> HttpResponse:
-    """The card as it is now, with the words of a refusal; without script, the page it stands on."""
+    """The card as it is now, with the words of a refusal; without script, the page it stands on.
+
+    `choosing` is the id of an order of which it is to be said what becomes of its picture.
+    """
     if request.htmx:
-        return _fragment(request, subject, on=request.POST.get("on", ""), refused=refused)
+        on = request.POST.get("on", "")
+        return _fragment(request, subject, on=on, refused=refused, choosing=choosing)
     if refused:
         messages.error(request, refused.words)
-    return _back(request, subject)
+    return back_to(request, subject)
 
 
 def _fragment(
@@ -142,13 +149,18 @@ def _fragment(
     *,
     on: str,
     refused: OrderRefused | None = None,
+    choosing: str = "",
 ) -> HttpResponse:
     if on == "subject":
         template, context = "generation/subject.html#answer", _page_of(request, subject)
     else:
         role = access.require(request.user, subject.project)
         template, context = "generation/board.html#answer", {"card": card_of(subject, role)}
-    context |= {"refused": refused, "was_clicked": request.method == "POST"}
+    context |= {
+        "refused": refused,
+        "choosing": choosing,
+        "was_clicked": request.method == "POST",
+    }
     status = refused.status if refused else HTTPStatus.OK
     answer = render(request, template, context, status=status)
     answer["HX-Trigger"] = "order-moved"  # the counts above the scenes are another part's
@@ -171,7 +183,7 @@ def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
         "parts": prompts.parts_for(subject),
         "request_json": as_json(card.offer.request) if card.offer else "",
         "takes": takes_of(subject),
-        "orders": orders_of[:ORDERS_ON_A_PAGE],
+        "orders": standings_of(list(orders_of[:ORDERS_ON_A_PAGE])).values(),
         "before": before,
         "after": after,
     }
@@ -183,7 +195,7 @@ def as_json(request: dict[str, Any]) -> str:
     return json.dumps(ordered, indent=2, ensure_ascii=False)
 
 
-def _back(request: Request, subject: Scene | Character) -> HttpResponse:
+def back_to(request: Request, subject: Scene | Character) -> HttpResponse:
     """To the page that the click came from, at its card."""
     page = came_from(request, reverse("generation:board", args=[subject.project_id]))
     place = f"{kind_of(subject)}-{subject.pk}"

@@ -64,19 +64,29 @@ document.addEventListener("keydown", (event) => {
   menu?.querySelector("summary").focus();
 });
 
-// Focus: when the swapped part held the focus and the same control is not there any more, the focus goes to the
-// part itself instead of to the top of the page.
-let focused = null;
+// Over a swap: what stood open stays open; and when the swapped part held the focus and the same control is not there
+// any more, the focus goes to the nearest of the things around it that is, instead of to the top of the page.
+let around = [];
+let open = [];
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { target } = event.detail;
-  focused = target.contains(document.activeElement) ? { part: target.id, control: document.activeElement.id } : null;
+  around = [];
+  for (let at = document.activeElement; target.contains(at); at = at.parentElement) if (at.id) around.push(at);
+  open = [...target.querySelectorAll("details[open][id]")];
+});
+function now(old) {
+  const found = document.getElementById(old.id);
+  return found?.tagName === old.tagName ? found : null; // a place that has become a button could spend
+}
+document.addEventListener("htmx:afterSwap", () => {
+  for (const details of open.splice(0).map(now)) if (details) details.open = true;
 });
 document.addEventListener("htmx:afterSettle", () => {
-  if (!focused || (document.activeElement && document.activeElement !== document.body)) return;
-  const part = document.getElementById(focused.part);
-  const control = (focused.control && document.getElementById(focused.control)) || part?.querySelector("a[href], button:not(:disabled)");
-  (control || part)?.focus({ preventScroll: true });
-  focused = null;
+  for (const part of around.splice(0).map(now)) {
+    if (document.activeElement && document.activeElement !== document.body) return;
+    part?.focus({ preventScroll: true });
+    if (part && document.activeElement !== part) part.querySelector("a[href], button:not(:disabled)")?.focus({ preventScroll: true });
+  }
 });
 
 // Signed out meanwhile: the answer is the sign-in page, which belongs into the window and not into a card.

@@ -21,7 +21,7 @@ function count() {
     const place = clock.closest("[data-order]");
     const bar = place.querySelector("progress");
     if (bar) bar.value = seconds;
-    if (seconds > about * 1.5) {
+    if (seconds > about) {
       for (const note of place.querySelectorAll("[data-guess]")) note.hidden = true;
       bar?.removeAttribute("value");
     }

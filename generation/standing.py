@@ -1,0 +1,185 @@
+"""Where an order stands, in words for whoever ordered it, and what they can do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import TextChoices
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from credits.models import LedgerEntry
+from generation import breaker
+from generation.models import (
+    SENT_STATES,
+    Generation,
+    GenerationQuerySet,
+    Pause,
+    State,
+    TakenBack,
+)
+
+LONG = timedelta(minutes=3)  # an order older than this is looked at less often
+SLOW = timedelta(minutes=3)  # one that KIE has had for longer takes longer than usual
+PROVIDERS_LINE = ("waiting", "queuing", "queueing")  # KIE's words for a task that has not begun
+
+
+class Note(TextChoices):
+    """What is to be said of an order beside its stage."""
+
+    PAUSED = (
+        "paused",
+        gettext_lazy("Ordering is paused for the moment. The order waits and nothing is lost."),
+    )
+    TRIPPED = (
+        "tripped",
+        gettext_lazy(
+            "The provider has trouble with this model. The order waits, and the model is tried "
+            "every minute."
+        ),
+    )
+    SET_ASIDE = (
+        "set_aside",
+        gettext_lazy(
+            "Storing the picture is giving trouble; staff are looking at it. You have not been "
+            "charged."
+        ),
+    )
+    FREE = (
+        "free",
+        gettext_lazy("The credits are given back. KIE still has the order; what comes is free."),
+    )
+    DISCARDED = (
+        "discarded",
+        gettext_lazy(
+            "The credits are given back. KIE still has the order; what comes is thrown away."
+        ),
+    )
+    CAME = "came", gettext_lazy("The picture came after all. It is free.")
+    FOUND = "found", gettext_lazy("We found your picture. It is free.")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Of one order. `given_back`: what was held for it has been released."""
+
+    order: Generation
+    held_up: Note | None
+    given_back: bool
+
+    @property
+    def stage(self) -> str:
+        order = self.order
+        if order.state == State.RUNNING and order.task_state.lower() in ("", *PROVIDERS_LINE):
+            return _("In the provider's line")
+        return str(order.get_state_display())
+
+    @property
+    def note(self) -> Note | None:
+        order = self.order
+        if order.state == State.DONE:
+            came = Note.CAME if order.taken_back else Note.FOUND
+            return came if self.given_back else None
+        if not order.is_open:
+            return None
+        if not order.is_awaited:
+            return Note.DISCARDED
+        if order.is_set_aside:
+            return Note.SET_ASIDE
+        return Note.FREE if self.given_back else self.held_up
+
+    @property
+    def can_cancel(self) -> bool:
+        return self.order.state == State.QUEUED
+
+    @property
+    def can_take_back(self) -> bool:
+        """KIE has it, or may have it, and its credits are still held."""
+        order = self.order
+        held = order.price and not order.taken_back and not self.given_back
+        return bool(held and order.state in SENT_STATES)
+
+    @property
+    def seconds(self) -> int:
+        """Since the order was placed."""
+        return seconds_since(self.order.created_at)
+
+    @property
+    def is_long(self) -> bool:
+        return self.order.is_open and timezone.now() - self.order.created_at > LONG
+
+    @property
+    def is_slow(self) -> bool:
+        """KIE takes longer than usual, and there is nothing else to say of it."""
+        return self._is_overdue and self.note is None
+
+    @property
+    def version(self) -> str:
+        """Changes when there is something else to show than the clock. What was given back comes
+        to be known only together with another fact."""
+        order = self.order
+        marks = f"{self.is_long:d}{self._is_overdue:d}{order.is_set_aside:d}"
+        facts = (order.pk, order.state, order.task_state, order.taken_back, self.held_up or "")
+        return ".".join((*facts, marks))
+
+    @property
+    def _is_overdue(self) -> bool:
+        order = self.order
+        if order.state not in SENT_STATES or order.submitted_at is None:
+            return False
+        return timezone.now() - order.submitted_at > SLOW
+
+
+def standings_of(orders: Sequence[Generation]) -> dict[str, Standing]:
+    """By the id of the order; at most three queries, however many they are."""
+    held_up = _held_up(orders)
+    given_back = _given_back(orders)
+    return {
+        order.pk: Standing(order, held_up.get(order.pk), order.pk in given_back) for order in orders
+    }
+
+
+def standing_of(order: Generation) -> Standing:
+    return standings_of([order])[order.pk]
+
+
+def version_of(order: Generation) -> str:
+    """That of its standing, for no query more than is needed."""
+    return Standing(order, _held_up([order]).get(order.pk), given_back=False).version
+
+
+def awaited(orders: GenerationQuerySet) -> GenerationQuerySet:
+    """Those under way, and still wanted by whoever ordered them (Generation.is_awaited)."""
+    return orders.open().exclude(taken_back=TakenBack.DISCARD)
+
+
+def seconds_since(moment: datetime, until: datetime | None = None) -> int:
+    return max(0, int(((until or timezone.now()) - moment).total_seconds()))
+
+
+def stage_of(order: Generation) -> str:
+    return Standing(order, None, False).stage
+
+
+def _held_up(orders: Sequence[Generation]) -> dict[str, Note]:
+    """What keeps those in line that would be sent otherwise."""
+    waiting = [order for order in orders if order.state == State.QUEUED]
+    if not waiting:
+        return {}
+    paused = set(Pause.objects.values_list("provider", flat=True))
+    tripped = set(breaker.tripped().values_list("pk", flat=True))
+    notes = {order.pk: Note.TRIPPED for order in waiting if order.model_id in tripped}
+    return notes | {order.pk: Note.PAUSED for order in waiting if order.provider in paused}
+
+
+def _given_back(orders: Sequence[Generation]) -> set[str]:
+    """The ids of those whose hold was released, while they went on or before they were done."""
+    paid = [order for order in orders if order.price and order.state in (*SENT_STATES, State.DONE)]
+    releases = {f"generation:{order.pk}:release": order.pk for order in paid}
+    if not releases:
+        return set()
+    found = LedgerEntry.objects.filter(reference__in=releases)
+    return {releases[reference] for reference in found.values_list("reference", flat=True)}
