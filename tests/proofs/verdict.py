@@ -30,6 +30,7 @@ SPOILT = {"result_html": "picture", "result_junk": "picture", "result_redirect":
 GONE = {"result_404": "expired", "result_403": "expired"}
 AT_ONCE = 8  # requests to the storage
 MOST_REDRAWN = 300  # pictures compared with what the sandbox gives out; drawing costs time
+MOST_SEEN = 30  # orders that are looked at as their customers do, through the site
 
 Row = dict[str, Any]
 
@@ -196,6 +197,8 @@ def violations(stand: Stand, wishes: list[Wish], prices: Mapping[str, int]) -> I
             yield from wrong
         for wrong in threads.map(lambda pair: _kie_drew_it(stand, *pair), pictures[:MOST_REDRAWN]):
             yield from wrong
+        for wrong in threads.map(lambda case: _customer_sees(stand, case), cases[-MOST_SEEN:]):
+            yield from wrong
     ledger = stand.manage("check_ledger")
     if ledger.returncode:
         yield f"check_ledger: {ledger.stderr.strip()}"
@@ -321,6 +324,23 @@ def _kie_drew_it(stand: Stand, case: Case, picture: Row) -> list[str]:
 def _pixels(data: bytes) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
         return image.convert("RGB").tobytes()
+
+
+def _customer_sees(stand: Stand, case: Case) -> list[str]:
+    """The site tells its customer how the order ended, and gives out the picture."""
+    if case.order is None:
+        return []
+    mine = {"Authorization": f"Bearer {case.wish.customer.token}"}
+    answer = requests.get(
+        f"{stand.site_url}/api/image/{case.order['id']}", headers=mine, timeout=60
+    )
+    if case.state != "done":
+        right = answer.status_code >= 400 and "imageUrl" not in answer.json()
+        return [] if right else [f"an order without a picture is answered {answer.text}: {case}"]
+    url = answer.json().get("imageUrl", "")
+    picture = requests.get(url, headers=mine, timeout=60) if url else answer
+    right = hashlib.sha256(picture.content).hexdigest() == case.pictures[0]["sha256"]
+    return [] if right else [f"its customer sees {answer.text}, {picture.status_code}: {case}"]
 
 
 def _rows(database: psycopg.Connection[Any], query: str) -> list[Row]:
