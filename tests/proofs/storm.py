@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.proofs.wishes import Numbered
 
 ENGINES = ("sqlite", "postgres")
-KILL_EVERY = 0.2  # seconds
+KILL_EVERY = 0.2  # seconds, on average
 SHOWN = 20  # violations that are printed
 
 Crash = Callable[[], None]
@@ -72,13 +72,13 @@ def storm(engine: str, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="imagegen-storm-") as name:
         folder = Path(name)
         with database(engine, folder) as (url, crash):
+            options.crashes *= crash is not None
             numbered = prepare(url, folder, options)
             kills, seconds = weather(numbered, folder, options, crash)
 
             from tests.proofs.accounts import Account
 
-            crashes = options.crashes if crash else 0
-            account = Account(sorted(folder.glob("*.journal")), crashes)
+            account = Account(sorted(folder.glob("*.journal")), options.crashes)
     report(engine, account, kills, seconds, options)
     sys.exit(bool(account.wrong) or account.answered / seconds < options.at_least)
 
@@ -133,14 +133,14 @@ def weather(
     numbered: Numbered, folder: Path, options: argparse.Namespace, crash: Crash | None
 ) -> tuple[int, float]:
     """Starts the processes, kills and replaces them; the kills, and the seconds it took."""
-    from tests.proofs.wishes import live
+    from tests.proofs.wishes import is_over, live
 
     numbers = fork.RawArray("q", options.processes)
     dice = Random(options.seed)
     began = time.monotonic()
     until = began + options.seconds
-    crashes = options.crashes if crash else 0
-    crash_at = [began + options.seconds * (n + 1) / (crashes + 1) for n in range(crashes)]
+    parts = options.crashes + 1
+    crash_at = [began + options.seconds * part / parts for part in range(1, parts)]
 
     def start(slot: int) -> ForkProcess:
         work = (slot, numbered, numbers, folder, until, dice.random())
@@ -152,11 +152,11 @@ def weather(
         worker.join()
         assert worker.exitcode in (0, -signal.SIGKILL), "A process of the storm ended by itself."
 
-    workers = [start(slot) for slot in range(options.processes)]
     kills = 0
-    while (at := began + (kills + dice.random()) * KILL_EVERY) < until:
-        time.sleep(max(0, at - time.monotonic()))
-        if crash and crash_at and at > crash_at[0]:
+    workers = [start(slot) for slot in range(options.processes)]
+    while not is_over(until, numbers):
+        time.sleep(dice.uniform(0, 2 * KILL_EVERY))
+        if crash and crash_at and time.monotonic() > crash_at[0]:
             crash_at.pop(0)
             crash()
         slot = dice.randrange(options.processes)
@@ -179,7 +179,7 @@ def report(
         f"  answered     {account.answered:8}   {account.answered / seconds:.0f} a second",
         f"  new entries  {len(account.written):8}   {len(account.written) / seconds:.0f} a second",
         f"  refused      {account.refused.total():8}   {refused}",
-        f"  killed       {kills:8}   and {account.crashes} crashes of the database",
+        f"  killed       {kills:8}   and the database {account.crashes} times",
         f"  repeated     {account.repeated:8}   {account.found} had been written before",
         f"  violations   {len(account.wrong):8}",
         *(f"    {line}" for line in account.wrong[:SHOWN]),

@@ -23,8 +23,10 @@ from tests.proofs.journal import Journal
 
 Numbers = Array[c_longlong]
 
-# Of a wish's number, how far back another process's wishes are still interesting.
-RECENT = 12
+# How far back, on average, a wish lies that a process takes over from another one: it shall still
+# be under way there.
+RECENT = 3
+ENOUGH = 300  # new wishes, about a third of all
 RECONNECT = 0.05  # seconds
 
 
@@ -156,7 +158,8 @@ class Mind:
 
     def recent(self) -> Wish:
         slot = self.dice.randrange(len(self.numbers))
-        return self.numbered.opening(slot, self.numbers[slot] - self.dice.randrange(RECENT))
+        back = int(self.dice.expovariate(1 / RECENT))
+        return self.numbered.opening(slot, self.numbers[slot] - back)
 
     def other(self) -> Wish:
         """Other content under a reference that has been used."""
@@ -166,7 +169,7 @@ class Mind:
                 replace(wish, amount=wish.amount + 1 or 1, description="another amount"),
                 replace(wish, description="another picture"),
                 replace(wish, book=self.dice.choice(self.numbered.books), amount=7),
-                replace(wish, call="grant", book=self.numbered.books[0], amount=9),
+                replace(wish, call="grant", book=self.numbered.books[0], amount=9, hold=""),
             ]
         )
 
@@ -189,10 +192,15 @@ class Mind:
         return replace(self.again() if self.dice.random() < 0.3 else self.new(), taken_back=True)
 
 
+def is_over(until: float, numbers: Numbers) -> bool:
+    """Is time up (on the monotonic clock), and has enough been asked, also by a slow machine?"""
+    return time.monotonic() > until and sum(numbers) >= ENOUGH
+
+
 def live(
     slot: int, numbered: Numbered, numbers: Numbers, folder: Path, until: float, seed: float
 ) -> None:
-    """One process, until it is killed or time is up (`until`, on the monotonic clock).
+    """One process, until it is killed or the storm is over.
 
     It takes the place of the last one with this `slot`: what that one had asked without writing
     down an answer, it asks again.
@@ -201,7 +209,7 @@ def live(
     mind = Mind(slot, numbered, numbers, Random(seed))
     if last := journal.unanswered():
         insist(journal, Wish(**last["ask"]), again=True)
-    while time.monotonic() < until:
+    while not is_over(until, numbers):
         wish = mind.next()
         if insist(journal, wish):
             mind.remember(wish)
