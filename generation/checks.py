@@ -30,7 +30,9 @@ def deployed_settings(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _sandbox_in_production() -> Iterator[CheckMessage]:
-    if settings.KIE_IS_SANDBOX and settings.PUBLIC_URL and not settings.DEBUG:
+    if not settings.KIE_IS_SANDBOX or not settings.PUBLIC_URL or settings.DEBUG:
+        return
+    if not _is_private(urlsplit(settings.PUBLIC_URL).hostname or ""):
         yield Warning(
             "A public site orders sample pictures from the sandbox, and charges credits for them.",
             hint="Set KIE_API_KEY.",

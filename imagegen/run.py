@@ -83,8 +83,13 @@ def hear_no_more() -> None:
 
 
 def address(options: argparse.Namespace) -> str:
-    anywhere = options.host in ("0.0.0.0", "::")  # noqa: S104  (nothing is bound here)
-    return f"{'127.0.0.1' if anywhere else options.host}:{options.port}"
+    if options.host in ("0.0.0.0", "::"):  # noqa: S104  (nothing is bound here)
+        return f"127.0.0.1:{options.port}"
+    return (
+        f"[{options.host}]:{options.port}"
+        if ":" in options.host
+        else f"{options.host}:{options.port}"
+    )
 
 
 @contextlib.contextmanager
@@ -122,7 +127,7 @@ def run(processes: Processes, var: Path, options: argparse.Namespace) -> int:
     """Starts everything in its order and stays until a signal; what dies is started again."""
     try:
         say("Starting ...")
-        chosen = choose(processes, var)
+        chosen = choose(processes, var, options)
         keep(var / "run.env", chosen)
         os.environ |= chosen
         people = prepare()
@@ -143,7 +148,7 @@ def run(processes: Processes, var: Path, options: argparse.Namespace) -> int:
         processes.stop()
 
 
-def choose(processes: Processes, var: Path) -> dict[str, str]:
+def choose(processes: Processes, var: Path, options: argparse.Namespace) -> dict[str, str]:
     """What the site needs and neither the environment nor `.env` says. Starts the queue for it."""
     before = kept(var / "run.env")
     chosen = {}
@@ -153,6 +158,8 @@ def choose(processes: Processes, var: Path) -> dict[str, str]:
         chosen["REDIS_URL"] = start_valkey(processes, var / "valkey")
     if not os.environ.get("KIE_API_KEY") and not os.environ.get("KIE_SANDBOX_URL"):
         chosen["KIE_SANDBOX_URL"] = sandbox_address(before.get("KIE_SANDBOX_URL", ""))
+        if not os.environ.get("PUBLIC_URL"):  # it is on this machine, so it can call back
+            chosen["PUBLIC_URL"] = f"http://{address(options)}"
     return chosen
 
 

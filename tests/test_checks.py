@@ -46,11 +46,12 @@ def test_production_as_it_should_be_is_quiet(site: Settings) -> None:
     assert found() == []
 
 
-def test_make_run_is_quiet(site: Settings) -> None:
+@pytest.mark.parametrize("address", ["", "http://127.0.0.1:8000"])
+def test_make_run_is_quiet(site: Settings, address: str) -> None:
     """No key, no public address, whatever the rest."""
-    configure(site, key="", public_url="")
+    configure(site, key="", public_url=address)
     site.KIE_WEBHOOK_KEY = ""
-    site.ALLOWED_HOSTS = ["localhost"]
+    site.ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
     site.WELCOME_CREDITS = 50
     assert found() == []
 

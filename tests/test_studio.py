@@ -64,6 +64,7 @@ def test_a_click_becomes_a_stored_paid_for_picture(page: Page, site: Site) -> No
     # KIE got exactly the request of the user's document.
     (received,) = requests.get(f"{sandbox_url(site)}/requests", timeout=5).json()
     body = received["body"]
+    assert body.pop("callBackUrl").startswith(f"{site.url}/kie/callback/")
     assert body.keys() == {"model", "input"}
     assert body["model"] == "seedream-3.0/2k"
     assert body["input"].keys() == {"prompt", "aspect_ratio"}
