@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.urls import reverse
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from credits.amounts import HUNDREDTHS, MICRO, credits_text, dollars_text
@@ -212,6 +213,10 @@ def _call(order: Order) -> Step:
             )
             % {"calls": settings.KIE_CREATES, "seconds": limiter.WINDOW_MS // 1000},
             _(
+                "The line is fair: single clicks go before batches, then it is the turn of whoever "
+                "has the fewest pictures under way."
+            ),
+            _(
                 "The order is saved as “submitting” before KIE is called. If the answer is lost, "
                 "it is never sent a second time: KIE could charge both."
             ),
@@ -266,7 +271,12 @@ def _exchange(order: Order, row: Generation) -> Step:
             "A clear no costs nothing: the order fails with KIE's reason in words, and the "
             "credits are given back. If KIE is busy, the order goes back in line; if the account "
             "there is empty or the key refused, all ordering pauses and staff are told."
+        ),
+        _(
+            "If its answer is lost, KIE's report brings the task back. Without a word for "
+            "%(minutes)d minutes the credits are given back; a picture that is found later is free."
         )
+        % {"minutes": lifecycle.WORD_AFTER.total_seconds() // 60},
     ]
     if settings.KIE_IS_SANDBOX:
         words.append(
@@ -319,6 +329,10 @@ def _polling() -> Step:
             "If the task fails, the order fails with the reason in words and the credits are "
             "given back."
         ),
+        _(
+            "KIE cannot be stopped, but the credits can be taken back meanwhile: a picture that "
+            "still comes is then kept free of charge, or thrown away."
+        ),
     ]
     if settings.PUBLIC_URL:
         words.append(_("KIE also reports by itself when it has ended, and is asked at once then."))
@@ -336,10 +350,14 @@ def _polling() -> Step:
 
 
 def _rhythm() -> str:
-    """ "every 2 s in the first minute, every 5 s up to 10 min, …"."""
+    """ "every 2.5 s up to 10 min, every 30 s up to 60 min, …"."""
+    times = lifecycle.CALLED_BACK if settings.PUBLIC_URL else 1
     pieces = [
-        _("every %(seconds)d s up to %(minutes)d min")
-        % {"seconds": seconds, "minutes": age.total_seconds() // 60}
+        _("every %(seconds)s s up to %(minutes)d min")
+        % {
+            "seconds": number_format(f"{min(lifecycle.POLL_SLOWEST, seconds * times):g}"),
+            "minutes": age.total_seconds() // 60,
+        }
         for age, seconds in lifecycle.POLL_STEPS
     ]
     return ", ".join([*pieces, _("every %d s after that") % lifecycle.POLL_SLOWEST])

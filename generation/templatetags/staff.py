@@ -10,17 +10,16 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
-from generation import breaker
 from generation.admin.orders import LATE
-from generation.models import MOST_DEATHS, OPEN_STATES, Difference, Generation, Pause, State
+from generation.models import MOST_DEATHS, OPEN_STATES, Difference, Generation, State
 
 register = template.Library()
 
 
 @register.simple_tag
 def staff_overview() -> dict[str, Any]:
-    """`pauses`, the `tripped` breakers, how many orders are `open`, `late`, or wait for staff
-    (`review`), and how many `differences` with KIE are open."""
+    """How many orders are `open`, `late`, or wait for staff (`review`), and how many `differences`
+    with KIE are open."""
     unfinished = Q(state__in=OPEN_STATES)
     late = unfinished & Q(created_at__lt=timezone.now() - LATE)
     set_aside = Q(state=State.STORING, deaths__gte=MOST_DEATHS)
@@ -31,12 +30,7 @@ def staff_overview() -> dict[str, Any]:
         late=Count("pk", filter=late),
         review=Count("pk", filter=Q(state=State.REVIEW) | set_aside),
     )
-    return {
-        "pauses": Pause.objects.all(),
-        "tripped": breaker.tripped().select_related("model"),
-        "differences": Difference.objects.open().count(),
-        **counts,
-    }
+    return {"differences": Difference.objects.open().count(), **counts}
 
 
 @register.filter

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from generation import breaker
 from generation.forms import ImageSettingsForm
 from generation.models import ImageSettings
 from generation.views import Request
@@ -58,6 +59,7 @@ def settings(request: Request, project_id: str) -> HttpResponse:
             "is_owner": role == Role.OWNER,
             "words": words,
             "form": image,
+            "in_trouble": list(breaker.tripped().values_list("model__model_id", flat=True)),
             "members": project.members.select_related("user").order_by("-role", "user__username"),
         },
         status=HTTPStatus.UNPROCESSABLE_ENTITY if words.errors or image.errors else HTTPStatus.OK,
