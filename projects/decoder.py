@@ -61,6 +61,17 @@ PNG_CHUNKS = {
     b"cLLI": 8,
     b"pHYs": 9,
 }
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the type of colour
+PNG_PASSES = (  # first column and row, and how far it is to the next, of the interlaced form
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+PIECE_BYTES = 65_536
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF: a picture's size and components
 JPEG_SEGMENTS = {*JPEG_FRAMES, 0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD}  # and its tables and scans
@@ -200,21 +211,65 @@ def check_size(width: int, height: int, bytes_per_pixel: float = 4) -> None:
 
 
 def clean_png(clean: Clean) -> None:
-    """The chunks of PNG_CHUNKS up to IEND. Their checksums are Pillow's to check."""
+    """The chunks of PNG_CHUNKS up to IEND, with the checksums and the pixels that they say."""
     clean.keep(0, 8)
-    at, kind = 8, b""
+    data, at, kind, rows = memoryview(clean.data), 8, b"", None
     while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", clean.data, at)
+        length, kind = struct.unpack_from(">I4s", data, at)
         start, at = at, at + 12 + length
-        if at > len(clean.data):
+        if at > len(data):
             raise Fault("broken")
-        body = slice(start + 8, at - 4)
-        if kind == b"acTL" and int.from_bytes(clean.data[body][:4], "big") > 1:
+        body = data[start + 8 : at - 4]
+        if kind == b"acTL" and int.from_bytes(body[:4], "big") > 1:
             raise Fault("animated")
         if kind == b"eXIf":
-            clean.add(png_chunk(kind, clean.turn(clean.data[body])))
+            clean.add(png_chunk(kind, clean.turn(bytes(body))))
         elif fits_in_png(kind, length) and clean.wants(is_profile=kind == b"iCCP"):
+            if zlib.crc32(data[start + 4 : at - 4]) != int.from_bytes(data[at - 4 : at], "big"):
+                raise Fault("broken")
             clean.keep(start, at)
+        if kind == b"IHDR":
+            rows = Rows(body)
+        if kind == b"IDAT" and rows:
+            rows.take(body)
+    if rows:
+        rows.check_end()
+
+
+class Rows:
+    """The pixels of a PNG while they are inflated: neither fewer nor more than its header says.
+
+    Pillow takes what it needs, so that half a picture would be one, with anything behind it.
+    """
+
+    def __init__(self, header: memoryview) -> None:
+        width, height, bits, colour, interlaced = struct.unpack(">IIBBxxB", header)
+        check_size(width, height)
+        pixel = bits * PNG_CHANNELS[colour]
+        self._left = 0  # bytes that are still to come
+        for left, top, right, down in PNG_PASSES if interlaced else ((0, 0, 1, 1),):
+            columns, rows = -((left - width) // right), -((top - height) // down)
+            self._left += rows * (1 + (columns * pixel + 7) // 8) if columns > 0 else 0
+        self._inflate = zlib.decompressobj()
+
+    def take(self, packed: memoryview) -> None:
+        for at in range(0, len(packed), PIECE_BYTES):
+            piece: memoryview | bytes = packed[at : at + PIECE_BYTES]
+            while piece:
+                if self._inflate.eof:
+                    raise Fault("broken")
+                self._count(self._inflate.decompress(piece, 16 * PIECE_BYTES))
+                piece = self._inflate.unconsumed_tail
+
+    def check_end(self) -> None:
+        self._count(self._inflate.flush())
+        if self._left or not self._inflate.eof or self._inflate.unused_data:
+            raise Fault("broken")
+
+    def _count(self, inflated: bytes) -> None:
+        self._left -= len(inflated)
+        if self._left < 0:
+            raise Fault("broken")
 
 
 def fits_in_png(kind: bytes, length: int) -> bool:

@@ -464,9 +464,65 @@ def largest_decoder(work: Callable[[], object]) -> int:
 
 
 def test_more_pixels_than_announced() -> None:
-    """50 by 50 pixels, and then half a gigabyte that nobody needs to see."""
-    picture = check(png(50, 50, zeros(500_000_000)))
-    assert (picture.width, picture.height) == (50, 50)
+    """50 by 50 pixels, and then 200 MB that nobody needs to see."""
+    assert refusal(png(50, 50, zeros(200_000_000))) == "broken"
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("colour", "bits"), [(0, 1), (0, 4), (0, 16), (2, 8), (4, 8), (6, 16)])
+def test_a_png_has_all_its_pixels_and_no_more(colour: int, bits: int, interlaced: bool) -> None:
+    """Half a picture is none, and behind the pixels there is room for a whole program."""
+    for width, height in [(1, 1), (2, 3), (9, 5), (16, 17)]:
+        size = sum(
+            rows * (1 + (columns * {0: 1, 2: 3, 4: 2, 6: 4}[colour] * bits + 7) // 8)
+            for columns, rows in passes(width, height, interlaced=interlaced)
+            if columns
+        )
+        head = chunk(
+            b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
+        )
+        for pixels, fine in {
+            zlib.compress(bytes(size)): True,
+            zlib.compress(bytes(size - 1)): False,
+            zlib.compress(bytes(size + 1)): False,
+            zlib.compress(bytes(size))[:-1]: False,
+            zlib.compress(bytes(size)) + HTML: False,
+        }.items():
+            data = PNG_START + head + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+            if fine:
+                assert check(data).data == data
+            else:
+                assert refusal(data) == "broken"
+
+
+def passes(width: int, height: int, *, interlaced: bool) -> list[tuple[int, int]]:
+    """Columns and rows of each pass, from the list of pixels in the specification."""
+    if not interlaced:
+        return [(width, height)]
+    odd = ("77777777", "56565656", "77777777")
+    pattern = ("16462646", *odd, "36463646", *odd)
+    places: dict[str, tuple[set[int], set[int]]] = {n: (set(), set()) for n in "1234567"}
+    for y in range(height):
+        for x in range(width):
+            columns, rows = places[pattern[y % 8][x % 8]]
+            columns.add(x)
+            rows.add(y)
+    return [(len(columns), len(rows)) for columns, rows in places.values()]
+
+
+def test_pixels_in_several_chunks_are_one_stream() -> None:
+    packed = zlib.compress(bytes(50 * 8))
+    parts = [packed[:3], b"", packed[3:4], packed[4:]]
+    head = png(50, 50, b"")[:33]
+    data = PNG_START + head[8:] + b"".join(chunk(b"IDAT", p) for p in parts) + chunk(b"IEND", b"")
+    assert check(data).data == data
+
+
+def test_a_png_whose_checksums_are_wrong_is_broken() -> None:
+    """Pillow looks at none of its pixels' checksums, browsers do."""
+    data = encoded(drawing(), "PNG")
+    for at in (29, len(data) - 16):
+        assert refusal(data[:at] + bytes(4) + data[at + 4 :]) == "broken"
 
 
 @pytest.mark.parametrize(
