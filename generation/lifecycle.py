@@ -53,10 +53,13 @@ POLL_STEPS = (  # (age of the task, seconds between two questions)
     (timedelta(minutes=10), 2.5),
     (timedelta(hours=1), 30),
 )
-POLL_SLOWEST = 300
-CALLED_BACK = (
-    6  # times fewer questions where KIE calls back: they are for the callbacks that get lost
+# Where KIE calls back: what it is doing is news in the first minute, then only lost callbacks are.
+POLL_STEPS_CALLED_BACK = (
+    (timedelta(minutes=1), 2.5),
+    (timedelta(minutes=10), 15),
+    (timedelta(hours=1), 180),
 )
+POLL_SLOWEST = 300
 SET_ASIDE = 600  # seconds between two tries of a picture that workers die over
 
 
@@ -613,11 +616,14 @@ def _sent_at(generation: Generation) -> datetime:
     return generation.submitted_at or generation.created_at
 
 
+def poll_steps() -> tuple[tuple[timedelta, float], ...]:
+    return POLL_STEPS_CALLED_BACK if settings.PUBLIC_URL else POLL_STEPS
+
+
 def _poll_at(generation: Generation) -> datetime:
     return _in(_seconds_between_polls(generation))
 
 
 def _seconds_between_polls(generation: Generation) -> float:
     age = timezone.now() - _sent_at(generation)
-    seconds = next((seconds for until, seconds in POLL_STEPS if age < until), POLL_SLOWEST)
-    return min(POLL_SLOWEST, seconds * (CALLED_BACK if settings.PUBLIC_URL else 1))
+    return next((seconds for until, seconds in poll_steps() if age < until), POLL_SLOWEST)

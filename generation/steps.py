@@ -351,14 +351,13 @@ def _polling() -> Step:
 
 def _rhythm() -> str:
     """ "every 2.5 s up to 10 min, every 30 s up to 60 min, …"."""
-    times = lifecycle.CALLED_BACK if settings.PUBLIC_URL else 1
     pieces = [
         _("every %(seconds)s s up to %(minutes)d min")
         % {
-            "seconds": number_format(f"{min(lifecycle.POLL_SLOWEST, seconds * times):g}"),
+            "seconds": number_format(f"{seconds:g}"),
             "minutes": age.total_seconds() // 60,
         }
-        for age, seconds in lifecycle.POLL_STEPS
+        for age, seconds in lifecycle.poll_steps()
     ]
     return ", ".join([*pieces, _("every %d s after that") % lifecycle.POLL_SLOWEST])
 

@@ -469,7 +469,8 @@ def test_a_hint_that_comes_while_kie_is_asked_is_not_lost(scene: Scene) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("address", "expected"), [("", [2.5, 30, 300]), ("https://studio.example", [15, 180, 300])]
+    ("address", "expected"),
+    [("", [2.5, 2.5, 30, 300]), ("https://studio.example", [2.5, 15, 180, 300])],
 )
 def test_polling_gets_slower_and_is_rare_where_kie_calls_back(
     scene: Scene, settings: Any, address: str, expected: list[float]
@@ -478,7 +479,7 @@ def test_polling_gets_slower_and_is_rare_where_kie_calls_back(
     generation = place(scene)
     running(generation)
     waits = []
-    for age in (timedelta(0), timedelta(minutes=20), timedelta(hours=3)):
+    for age in (timedelta(0), timedelta(minutes=2), timedelta(minutes=20), timedelta(hours=3)):
         Generation.objects.update(submitted_at=timezone.now() - age)
         expire_lease(generation)
         lifecycle.still_running(claim(generation, State.RUNNING), "waiting")
