@@ -2,12 +2,27 @@
 # make test    lint, then all tests on SQLite, then all on PostgreSQL
 #                                                make test PYTEST_ARGS="-k ledger"
 # make check   lint only
+#
+# make prove   the programs that try to break the promises, all of them, small
+# make chaos   real processes killed under every fault at once          make chaos N=10000
+# make simulate  the whole life with crashes between any two steps      make simulate SEEDS=10000
+# make storm   the ledger's books under killed processes                make storm SECONDS=60
+# make limits  no window of ten seconds holds more than KIE takes       make limits SECONDS=60
+# make recovery  after a SIGKILL, and after Redis was away              make recovery OUTAGE=120
+# make hostile pictures and links that mean harm                        make hostile ALL=1
+# make bench   how soon pictures are known and kept, with 500 in flight make bench N=500
+#
 # make clean   removes what these made, except var/ (the data of make run)
 
 PORT ?= 8000
 HOST ?= 127.0.0.1
 PYTHON ?= python3
 PYTEST_ARGS ?=
+N ?= 300
+SEEDS ?= 10000
+SECONDS ?= 60
+OUTAGE ?= 120
+ALL ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +33,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What Django's settings must have where nothing is served.
 NO_SITE := SECRET_KEY=only-for-checks VAR_DIR=$(or $(TMPDIR),/tmp)/imagegen-check DATABASE_URL=sqlite://:memory:
 
-.PHONY: run test test-sqlite test-postgres check tools clean
+PROOFS := chaos simulate storm limits recovery hostile bench
+PROVE := $(BIN)/python -m tests.proofs
+
+.PHONY: run test test-sqlite test-postgres check prove $(PROOFS) tools clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp $(TRANSLATIONS)
@@ -39,6 +57,33 @@ check: $(VENV)/dev.stamp
 	$(NO_SITE) $(BIN)/lint-imports
 	$(NO_SITE) $(BIN)/python manage.py makemigrations --check --dry-run
 	$(NO_SITE) $(BIN)/python manage.py check --fail-level ERROR
+
+$(PROOFS): $(VENV)/dev.stamp tools
+
+chaos:
+	$(PROVE).chaos --generations $(N)
+simulate:
+	$(PROVE).simulate --seeds $(SEEDS)
+storm:
+	$(PROVE).storm --seconds $(SECONDS)
+limits:
+	$(PROVE).limits --seconds $(SECONDS)
+recovery:
+	$(PROVE).recovery --outage $(OUTAGE)
+hostile:
+	$(PROVE).hostile $(if $(ALL),--all)
+bench: N = 500
+bench:
+	$(PROVE).bench --orders $(N)
+
+prove: $(VENV)/dev.stamp tools
+	$(PROVE).storm --seconds 6
+	$(PROVE).simulate --seeds 300
+	$(PROVE).hostile
+	$(PROVE).limits --seconds 20
+	$(PROVE).recovery --outage 10
+	$(PROVE).chaos --generations 60
+	$(PROVE).bench --orders 20 --seconds 8 --batch 6
 
 # What the tests need beside Python: a browser, PostgreSQL's server programs, msgfmt.
 tools:
