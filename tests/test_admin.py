@@ -24,8 +24,10 @@ from playwright.sync_api import Page
 
 from credits import ledger
 from credits.models import CreditLedger, LedgerEntry
-from generation import lifecycle, orders
+from generation import breaker, lifecycle, orders
 from generation.models import (
+    MOST_DEATHS,
+    Breaker,
     Callback,
     Generation,
     ImageSettings,
@@ -39,6 +41,7 @@ from generation.models import (
 from generation.pricing import quote
 from projects.models import ApiToken, Character, Member, Project, Scene, Take
 from projects.pictures import check, store
+from tests import stages
 
 pytestmark = pytest.mark.django_db
 
@@ -650,8 +653,9 @@ def test_from_an_entry_to_its_order(at_admin: Client, scene: Scene) -> None:
 
 
 def test_the_lists_that_staff_work_through(at_admin: Client, scene: Scene) -> None:
-    lost, late, new, old = (place(scene, str(number)) for number in range(4))
+    lost, late, new, old, aside = (place(scene, str(number)) for number in range(5))
     Generation.objects.filter(pk=lost.pk).update(state=State.REVIEW, reason=Reason.LOST)
+    Generation.objects.filter(pk=aside.pk).update(state=State.STORING, deaths=MOST_DEATHS)
     Generation.objects.filter(pk=late.pk).update(created_at=timezone.now() - timedelta(hours=1))
     Generation.objects.filter(pk=old.pk).update(
         state=State.DONE, created_at=timezone.now() - timedelta(days=45)
@@ -660,11 +664,12 @@ def test_the_lists_that_staff_work_through(at_admin: Client, scene: Scene) -> No
 
     def listed(**query: str) -> set[str]:
         page = text(at_admin.get(list_of(Generation), query))
-        return {order.pk for order in (lost, late, new, old) if page_of(order) in page}
+        return {order.pk for order in (lost, late, new, old, aside) if page_of(order) in page}
 
-    assert listed() == {lost.pk, late.pk, new.pk, old.pk}
-    assert listed(list="staff") == {lost.pk}
-    assert listed(list="open") == {late.pk, new.pk}
+    assert listed() == {lost.pk, late.pk, new.pk, old.pk, aside.pk}
+    assert listed(list="staff") == {lost.pk, aside.pk}
+    assert "set aside" in text(at_admin.get(list_of(Generation), {"list": "staff"}))
+    assert listed(list="open") == {late.pk, new.pk, aside.pk}
     assert listed(list="late") == {late.pk}
     assert listed(reason="lost") == {lost.pk}
     assert listed(month=last_month) == {old.pk}
@@ -697,6 +702,9 @@ def test_orders_that_were_not_sent_are_taken_back(at_admin: Client, scene: Scene
     }
     assert LedgerEntry.objects.filter(reference=f"generation:{waiting.pk}:release").exists()
     assert LogEntry.objects.get().object_id == waiting.pk
+    said = text(at_admin.get(list_of(Generation)))
+    assert "Done for 1 order." in said
+    assert "1 order is at another stage and was left as it is." in said
 
 
 def test_one_order_is_taken_back_on_its_page(at_admin: Client, scene: Scene) -> None:
@@ -724,7 +732,81 @@ def test_a_lost_order_gets_its_task_from_kies_log(at_admin: Client, scene: Scene
     assert "gone on by itself" in errors(at_admin.post(address, {"task_id": "task-8"}))
 
 
-@pytest.mark.parametrize("action", ["cancel", "adopt"])
+def given_up(scene: Scene, key: str = "k") -> Generation:
+    """KIE's task of it never came to an end within a day."""
+    order = stages.running(place(scene, key))
+    lifecycle.give_up(stages._claimed(order, State.RUNNING), Reason.LOST, "no end")
+    order.refresh_from_db()
+    return order
+
+
+def test_kie_is_asked_again_after_what_was_given_up(at_admin: Client, scene: Scene) -> None:
+    order = given_up(scene)
+    address = page_of(order, "try_again")
+    assert address in text(at_admin.get(page_of(order)))
+    assert "asked after its task" in text(at_admin.get(address))
+    assert at_admin.post(address).url == page_of(order)  # type: ignore[attr-defined]
+    order.refresh_from_db()
+    assert (order.state, order.task_id) == (State.RUNNING, f"task-{order.pk}")
+    assert LogEntry.objects.get().object_id == order.pk
+    assert address not in text(at_admin.get(page_of(order)))
+    assert "gone on by itself" in errors(at_admin.post(address))
+    stages.arrive(order)
+    assert not LedgerEntry.objects.filter(kind="capture").exists()  # given back stays given back
+
+
+def test_a_picture_set_aside_is_fetched_again(at_admin: Client, scene: Scene) -> None:
+    order = stages.running(place(scene))
+    Generation.objects.filter(pk=order.pk).update(state=State.STORING, deaths=MOST_DEATHS)
+    assert page_of(order, "close") not in text(at_admin.get(page_of(order)))
+    at_admin.post(page_of(order, "try_again"))
+    order.refresh_from_db()
+    assert (order.state, order.deaths) == (State.STORING, 0)
+
+
+def test_what_could_not_be_had_is_closed(at_admin: Client, scene: Scene) -> None:
+    order = stages.lost(place(scene))
+    address = page_of(order, "close")
+    assert page_of(order, "try_again") not in text(at_admin.get(page_of(order)))  # no task
+    assert address in text(at_admin.get(page_of(order)))
+    at_admin.post(address)
+    order.refresh_from_db()
+    assert (order.state, order.reason) == (State.FAILED, Reason.CLOSED)
+
+
+@pytest.mark.parametrize("then", ["keep", "discard"])
+def test_a_users_credits_are_given_back(at_admin: Client, scene: Scene, then: str) -> None:
+    order = stages.running(place(scene))
+    address = page_of(order, "take_back")
+    assert address in text(at_admin.get(page_of(order)))
+    assert "cannot be stopped" in text(at_admin.get(address))
+    assert "valid choice" in errors(at_admin.post(address, {"then": "free"}))
+    assert ledger.ledger_of(scene.project.owner).held == 650
+    at_admin.post(address, {"then": then})
+    order.refresh_from_db()
+    assert (order.state, order.taken_back) == (State.RUNNING, then)
+    assert ledger.ledger_of(scene.project.owner).held == 0
+    assert address not in text(at_admin.get(page_of(order)))
+
+
+def test_many_orders_are_acted_on_from_the_list(at_admin: Client, scene: Scene) -> None:
+    def act(action: str, *acted_on: Generation) -> None:
+        ids = [order.pk for order in acted_on]
+        at_admin.post(list_of(Generation), {"_selected_action": ids, "action": action})
+        for order in acted_on:
+            order.refresh_from_db()
+
+    first, second, lost = given_up(scene, "1"), given_up(scene, "2"), stages.lost(place(scene, "3"))
+    sent = stages.running(place(scene, "4"))
+    act("try_again_orders", first, second, lost, sent)
+    assert [o.state for o in (first, second, lost)] == [State.RUNNING, State.RUNNING, State.REVIEW]
+    act("close_orders", first, lost)
+    assert [o.state for o in (first, lost)] == [State.RUNNING, State.FAILED]
+    act("take_back_orders", sent, lost)
+    assert [o.taken_back for o in (sent, lost)] == ["keep", ""]
+
+
+@pytest.mark.parametrize("action", ["cancel", "adopt", "take_back", "try_again", "close"])
 def test_who_may_only_look_does_nothing_to_orders(
     scene: Scene, helper: Callable[..., Client], action: str
 ) -> None:
@@ -886,6 +968,42 @@ def test_ordering_is_paused_by_hand_and_goes_on(at_admin: Client, scene: Scene) 
     at_admin.post(address, {"post": "yes"})
     assert not lifecycle.is_paused("kie")
     assert LogEntry.objects.count() == 2
+
+
+def test_a_pauses_page_has_a_button_that_says_what_it_does(
+    at_admin: Client, helper: Callable[..., Client]
+) -> None:
+    pause = Pause.objects.create(provider="kie", why="Credits insufficient")
+    end = page_of(pause, "delete")
+    link = f'<a href="{end}">Let ordering go on</a>'
+    page = text(at_admin.get(page_of(pause)))
+    assert link in page
+    assert "Delete" not in page
+    assert link in text(at_admin.get(list_of(Pause)))
+    assert link not in text(helper("view_pause").get(page_of(pause)))
+
+
+def test_a_model_in_trouble_is_tried_again_now(
+    at_admin: Client, model: KieModel, helper: Callable[..., Client]
+) -> None:
+    for _ in range(breaker.TRIPS_AT):
+        breaker.failed(model, "HTTP 502 from createTask")
+    row = Breaker.objects.get()
+    address = page_of(row, "try")
+    page = text(at_admin.get(page_of(row)))
+    assert "HTTP 502 from createTask" in page
+    assert address in page
+    assert breaker.closed_to() == [model.pk]
+    assert "sent at once" in text(at_admin.get(address))
+    assert breaker.closed_to() == [model.pk]
+    assert at_admin.post(address).url == page_of(row)  # type: ignore[attr-defined]
+    assert breaker.closed_to() == []
+    assert LogEntry.objects.get().object_id == str(row.pk)
+    looker = helper("view_breaker")
+    assert address not in text(looker.get(page_of(row)))
+    assert looker.post(address).status_code == 403
+    breaker.worked(model)
+    assert address not in text(at_admin.get(page_of(row)))
 
 
 def test_only_a_provider_that_there_is_can_be_paused(at_admin: Client) -> None:
