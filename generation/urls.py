@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 
 from generation import api
-from generation.views import board, credits, flow, health, kie, orders, settings
+from generation.views import board, credits, flow, health, kie, orders, receipts, settings
 
 
 class SubjectConverter:
@@ -29,8 +29,9 @@ urlpatterns = [
     path("<subject:kind>/<id:subject_id>/", board.subject, name="subject"),
     path("<subject:kind>/<id:subject_id>/card/", board.card, name="card"),
     path("<subject:kind>/<id:subject_id>/generate/", board.generate, name="generate"),
-    path("orders/<id:generation_id>/", orders.order, name="order"),
+    path("orders/<id:generation_id>/", receipts.order, name="order"),
     path("orders/<id:generation_id>/cancel/", orders.cancel, name="cancel"),
+    path("takes/<id:take_id>/receipt/", receipts.take, name="receipt"),
     path("queue/", orders.queue, name="queue"),
     path("credits/", credits.credits, name="credits"),
     path("api/image", api.image, name="api_image"),

@@ -64,7 +64,9 @@ def done(order: Generation) -> Take:
 
 def arrive(order: Generation) -> Take:
     """The picture of a running order is made and stored."""
-    lifecycle.succeeded(_claimed(order, State.RUNNING), ["https://kie/1.png"], 600, None)
+    lifecycle.succeeded(
+        _claimed(order, State.RUNNING), ["https://kie/1.png"], order.kie_credits, None
+    )
     stored = Stored(
         image=f"takes/{order.pk}.png",
         thumbnail=f"takes/{order.pk}.thumb.webp",

@@ -245,7 +245,7 @@ def test_a_late_picture_is_free_and_says_so(client: Client, scene: Scene) -> Non
     assert "Not charged." in words(receipt(client, order).content.decode())
     lifecycle.adopt(order, "late")
     stages.arrive(order)
-    assert "Nobody pays for this picture." in words(receipt(client, order).content.decode())
+    assert "We found your picture. It is free." in words(receipt(client, order).content.decode())
 
 
 def test_who_may_see_a_receipt(scene: Scene, bob: User, charlie: User, staff: User) -> None:

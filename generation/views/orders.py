@@ -1,4 +1,4 @@
-"""My orders, and the receipt of one."""
+"""My orders, and taking one back."""
 
 from __future__ import annotations
 
@@ -20,34 +20,17 @@ from django.views.decorators.http import require_http_methods, require_safe
 from generation import lifecycle, line
 from generation.api import generation_for
 from generation.models import OPEN_STATES, Generation, State, TakenBack
-from generation.receipt import entries_of, outcome_of, trail_of
 from generation.standing import (
     Standing,
-    awaited,
-    seconds_since,
-    stage_of,
     standing_of,
     standings_of,
 )
 from generation.views import Request, came_from
-from generation.views.board import answer_click, as_json
+from generation.views.board import answer_click
 from projects import access
 from projects.models import Project, Role
 
 ENDED_SHOWN = 50
-
-
-@require_safe
-@login_required
-@never_cache
-def order(request: Request, generation_id: str) -> HttpResponse:
-    """The receipt. With `?seen=`, for htmx: the part that changes, or 204 while it is the same."""
-    found = generation_for(request.user, generation_id)
-    if request.htmx:
-        if request.GET.get("seen") == _order_version(found):
-            return HttpResponse(status=HTTPStatus.NO_CONTENT)
-        return render(request, "generation/order.html#live", _receipt(request, found))
-    return render(request, "generation/order.html", _receipt(request, found))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -153,7 +136,7 @@ class Row:
 
 def _queue(request: Request) -> dict[str, Any]:
     mine = _mine(request)
-    under_way = list(awaited(mine).order_by("created_at", "pk"))
+    under_way = list(mine.awaited().order_by("created_at", "pk"))
     over = ~Q(state__in=OPEN_STATES) | Q(taken_back=TakenBack.DISCARD)
     ended = list(mine.filter(over).newest_first()[:ENDED_SHOWN])
     standings = standings_of([*under_way, *ended])
@@ -175,28 +158,3 @@ def _mine(request: Request) -> Any:
     return Generation.objects.filter(seen, ordered_by=request.user).select_related(
         "project__owner", "scene", "character", "model", "payer"
     )
-
-
-def _order_version(found: Generation) -> str:
-    return f"{found.state}-{found.task_state}"
-
-
-def _receipt(request: Request, found: Generation) -> dict[str, Any]:
-    entries = list(entries_of(found))
-    may_cancel = found.project is None or (
-        access.require(request.user, found.project) >= Role.EDITOR
-    )
-    ended = found.finished_at
-    return {
-        "order": found,
-        "project": found.project,
-        "version": _order_version(found),
-        "stage": stage_of(found),
-        "seconds": seconds_since(found.created_at, ended),
-        "entries": entries,
-        "outcome": outcome_of(found, entries),
-        "trail": trail_of(found),
-        "outputs": found.outputs.select_related("take"),
-        "request_json": as_json(found.request),
-        "can_cancel": may_cancel and found.state == State.QUEUED,
-    }

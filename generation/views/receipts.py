@@ -1,0 +1,67 @@
+"""The receipt of an order, and of a take: every picture has one."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from generation.api import generation_for
+from generation.models import Generation
+from generation.receipt import at_kie, entries_of, outcome_of, trail_of
+from generation.standing import Standing, seconds_since, standing_of
+from generation.views import Request
+from generation.views.board import as_json
+from projects import access
+from projects.models import Role
+
+
+@require_safe
+@login_required
+@never_cache
+def order(request: Request, generation_id: str) -> HttpResponse:
+    """With `?seen=`, for htmx: the part that changes, or 204 while it is the same."""
+    found = generation_for(request.user, generation_id)
+    standing = standing_of(found)
+    if request.htmx:
+        if request.GET.get("seen") == standing.version:
+            return HttpResponse(status=HTTPStatus.NO_CONTENT)
+        return render(request, "generation/order.html#live", _receipt(request, standing))
+    return render(request, "generation/order.html", _receipt(request, standing))
+
+
+@require_safe
+@login_required
+@never_cache
+def take(request: Request, take_id: str) -> HttpResponse:
+    """The receipt of the order that brought it; else what there is to say of it."""
+    found = access.take_for(request.user, take_id)
+    order = Generation.objects.filter(outputs__take=found).first()
+    if order is not None:
+        return redirect("generation:order", order.pk)
+    return render(request, "generation/take.html", {"take": found, "project": found.project})
+
+
+def _receipt(request: Request, standing: Standing) -> dict[str, Any]:
+    order = standing.order
+    entries = list(entries_of(order))
+    may_act = order.project is None or (access.require(request.user, order.project) >= Role.EDITOR)
+    return {
+        "order": order,
+        "project": order.project,
+        "standing": standing,
+        "seconds": seconds_since(order.created_at, order.finished_at),
+        "entries": entries,
+        "outcome": outcome_of(order, entries),
+        "at_kie": at_kie(order),
+        "trail": trail_of(order, entries),
+        "outputs": order.outputs.select_related("take"),
+        "request_json": as_json(order.request),
+        "can_cancel": may_act and standing.can_cancel,
+        "can_take_back": may_act and standing.can_take_back,
+    }
