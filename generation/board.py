@@ -21,7 +21,7 @@ from generation import defaults, orders
 from generation.models import Generation, KieModel, Reason, State, TakenBack
 from generation.orders import Order, OrderRefused, Wish
 from generation.pricing import Quote
-from generation.standing import Standing, awaited, seconds_since, standings_of
+from generation.standing import Standing, seconds_since, standings_of
 from generation.standing import version_of as version_of_order
 from projects.models import Character, Project, Role, Scene, Take
 
@@ -239,7 +239,7 @@ def _under_way(rows: Sequence[Any]) -> dict[str, list[Generation]]:
     key = kind_of(rows[0])
     found: dict[str, list[Generation]] = defaultdict(list)
     orders = Generation.objects.filter(**{f"{key}__in": rows}).select_related("payer")
-    for order in awaited(orders).newest_first():
+    for order in orders.awaited().newest_first():
         found[getattr(order, f"{key}_id")].append(order)
     return found
 
@@ -317,7 +317,7 @@ def scenes_of(project: Project, which: str) -> tuple[QuerySet[Scene], list[Choic
     """The scenes of one filter (a key of WHICH), and how many each of them would show."""
     scenes = project.scenes.annotate(
         has_take=Exists(Take.objects.filter(scene=OuterRef("pk"))),
-        under_way=Exists(awaited(Generation.objects.filter(scene=OuterRef("pk")))),
+        under_way=Exists(Generation.objects.awaited().filter(scene=OuterRef("pk"))),
         newest_state=_of_newest_order(Scene, "state"),
         newest_taken_back=_of_newest_order(Scene, "taken_back"),
     )

@@ -10,7 +10,6 @@ from django.utils.functional import SimpleLazyObject
 from credits.models import CreditLedger
 from generation import breaker
 from generation.models import Generation, Pause
-from generation.standing import awaited
 
 THEMES = ("light", "dark")
 
@@ -33,7 +32,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
             lambda: CreditLedger.objects.filter(owner=user).first() or CreditLedger(owner=user)
         )
         context["open_orders"] = SimpleLazyObject(
-            lambda: awaited(Generation.objects.filter(ordered_by=user)).count()
+            lambda: Generation.objects.awaited().filter(ordered_by=user).count()
         )
         context["pauses"] = SimpleLazyObject(lambda: list(Pause.objects.all()))
         context["tripped"] = SimpleLazyObject(

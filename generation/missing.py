@@ -53,13 +53,13 @@ def survey(
 
 def is_served(subject: Subject) -> bool:
     """Has somebody ordered it, or put a picture there, since the survey?"""
-    return subject.takes.exists() or Generation.objects.of(subject).open().exists()
+    return subject.takes.exists() or Generation.objects.of(subject).awaited().exists()
 
 
 def _without_picture(
     kind: type[Subject], projects: QuerySet[Project] | None
 ) -> QuerySet[Scene] | QuerySet[Character]:
-    under_way = Generation.objects.open().filter(**{str(kind._meta.model_name): OuterRef("pk")})
+    under_way = Generation.objects.awaited().filter(**{str(kind._meta.model_name): OuterRef("pk")})
     rows = kind.objects.without_picture().filter(~Exists(under_way))
     if projects is not None:
         rows = rows.filter(project__in=projects)

@@ -207,6 +207,10 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
     def open(self) -> GenerationQuerySet:
         return self.filter(state__in=OPEN_STATES)
 
+    def awaited(self) -> GenerationQuerySet:
+        """Those under way, and still wanted by whoever ordered them (Generation.is_awaited)."""
+        return self.open().exclude(taken_back=TakenBack.DISCARD)
+
     def due(self, now: datetime) -> GenerationQuerySet:
         """Open orders whose next step is due and which no worker holds."""
         return self.open().filter(lease_until__isnull=True, next_at__lte=now)

@@ -16,10 +16,8 @@ from generation import breaker
 from generation.models import (
     SENT_STATES,
     Generation,
-    GenerationQuerySet,
     Pause,
     State,
-    TakenBack,
 )
 
 LONG = timedelta(minutes=3)  # an order older than this is looked at less often
@@ -149,11 +147,6 @@ def standing_of(order: Generation) -> Standing:
 def version_of(order: Generation) -> str:
     """That of its standing, for no query more than is needed."""
     return Standing(order, _held_up([order]).get(order.pk), given_back=False).version
-
-
-def awaited(orders: GenerationQuerySet) -> GenerationQuerySet:
-    """Those under way, and still wanted by whoever ordered them (Generation.is_awaited)."""
-    return orders.open().exclude(taken_back=TakenBack.DISCARD)
 
 
 def seconds_since(moment: datetime, until: datetime | None = None) -> int:
