@@ -139,10 +139,12 @@ class TestOneAfterTheOther:
         first = ledger.hold(book, 1000, reference="h", about=ABOUT)
         assert ledger.hold(book, 1000, reference="h", about=ABOUT) == first
 
-    def test_one_reference_for_two_things(self, book: CreditLedger) -> None:
+    def test_one_reference_for_two_things(self, book: CreditLedger, bob: User) -> None:
         ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.grant(ledger.ledger_of(bob), 1000, reference="g2", about=ABOUT)
         others: list[Callable[[], object]] = [
             lambda: ledger.hold(book, 599, reference="h", about=ABOUT),
+            lambda: ledger.hold(ledger.ledger_of(bob), 600, reference="h", about=ABOUT),
             lambda: ledger.hold(book, 600, reference="h", about=ledger.About()),
             lambda: ledger.hold(book, 5000, reference="h", about=ABOUT),
             lambda: ledger.grant(book, 600, reference="h", about=ABOUT),
@@ -152,6 +154,22 @@ class TestOneAfterTheOther:
             with pytest.raises(ledger.ReferenceConflict):
                 other()
         assert stands(book) == (1000, 600)
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"type": "upload"},
+            {"description": "x"},
+            {"project": "p2"},
+            {"provider": "gemini"},
+            {"metadata": {"model": "seedream-3.0/2k"}},
+            {"real_cost": 30_001},
+        ],
+    )
+    def test_one_reference_for_one_purpose(self, book: CreditLedger, other: dict[str, Any]) -> None:
+        ledger.hold(book, 600, reference="h", about=ABOUT)
+        with pytest.raises(ledger.ReferenceConflict):
+            ledger.hold(book, 600, reference="h", about=replace(ABOUT, **other))
 
     def test_a_hold_is_resolved_once(self, book: CreditLedger) -> None:
         ledger.hold(book, 600, reference="h", about=ABOUT)

@@ -49,10 +49,10 @@ class Wish:
         return About(
             type="image",
             description=self.description,
-            project=f"p{abs(self.amount) % 7}",
+            project="p1",
             provider="kie",
-            metadata={"model": "seedream-3.0/2k", "kieCredits": self.amount / 100},
-            real_cost=abs(self.amount) * 50,
+            metadata={"model": "seedream-3.0/2k", "kieCredits": 3.5},
+            real_cost=17_500,
         )
 
 
@@ -162,14 +162,14 @@ class Mind:
         return self.numbered.opening(slot, self.numbers[slot] - back)
 
     def other(self) -> Wish:
-        """Other content under a reference that has been used."""
+        """Other content, by one thing, under a reference that has been used."""
         wish = self.dice.choice(self.answered) if self.answered else self.recent()
         return self.dice.choice(
             [
-                replace(wish, amount=wish.amount + 1 or 1, description="another amount"),
+                replace(wish, amount=wish.amount + 1 or 1),
                 replace(wish, description="another picture"),
-                replace(wish, book=self.dice.choice(self.numbered.books), amount=7),
-                replace(wish, call="grant", book=self.numbered.books[0], amount=9, hold=""),
+                replace(wish, book=self.dice.choice(self.numbered.books)),
+                replace(wish, call="grant", book=self.numbered.books[0], hold=""),
             ]
         )
 
