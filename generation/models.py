@@ -523,8 +523,8 @@ class Difference(models.Model):
         ]
 
     def __str__(self) -> str:
-        sign = "+" if self.more > 0 else ""
-        return f"{self.generation_id or self.until}, {sign}{credits_text(self.more)}"
+        what = f"{self.until.at:%Y-%m-%d %H:%M}" if self.until else self.generation_id
+        return f"{what}: {'+' if self.more > 0 else ''}{credits_text(self.more)}"
 
     @property
     def more(self) -> int:

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from generation import lifecycle, reconcile
 from generation.models import Difference, Generation, State, TakenBack
-from projects.models import Character, Project, Scene, Take
+from projects.models import Character, Member, Project, Role, Scene, Take
 from tests import stages
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
@@ -144,6 +144,17 @@ def test_what_was_never_sent_and_what_nobody_knows(scene: Scene) -> None:
     told = receipt_of(cancelled)
     assert "Credits booked for KIE 0 Credits that KIE used 0 It was never sent to KIE." in told
     assert "Whether KIE had it is not known." in receipt_of(stages.lost(stages.ordered(scene)))
+
+
+def test_who_may_take_credits_back_can_do_it_there(scene: Scene, alice: User) -> None:
+    order = stages.running(stages.ordered(scene))
+    assert "Take my credits back" in receipt_of(order)
+    viewer = User.objects.create_user("dana")
+    Member.objects.create(project=scene.project, user=viewer, role=Role.VIEWER)
+    seen = get(viewer, reverse("generation:order", args=[order.pk])).content.decode()
+    assert "Take my credits back" not in seen
+    lifecycle.take_back(order, TakenBack.KEEP)
+    assert "Take my credits back" not in receipt_of(order)
 
 
 def test_an_order_under_way_has_no_verdict_yet(scene: Scene) -> None:

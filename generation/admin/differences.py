@@ -82,20 +82,13 @@ class DifferenceAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 50
     search_fields = ["=generation__id", "=generation__task_id", "note"]
     search_help_text = gettext_lazy("Order, KIE task or note")
-    fields = [
-        "words",
-        "order",
-        "task",
-        "between",
-        "lost",
-        "booked_shown",
-        "used_shown",
-        "more_shown",
-        "found_at",
-        "settled_at",
-        "note",
-    ]
+    fields = ["booked_shown", "used_shown", "more_shown", "found_at", "settled_at", "note"]
     actions = ["settle"]
+    show_full_result_count = False
+
+    def get_fields(self, request: HttpRequest, obj: Difference | None = None) -> Any:
+        its_own = ["order", "task"] if obj and obj.generation_id else ["between", "lost"]
+        return ["words", *its_own, *self.fields]
 
     @admin.display(description=gettext_lazy("what it is about"))
     def about(self, difference: Difference) -> str:
