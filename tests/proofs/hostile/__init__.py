@@ -1,0 +1,1 @@
+"""Hostile pictures and links, through the whole way of a paid order."""
