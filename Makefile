@@ -63,7 +63,7 @@ $(PROOFS): $(VENV)/dev.stamp tools
 chaos:
 	$(PROVE).chaos --generations $(N)
 simulate:
-	$(PROVE).simulate --seeds $(SEEDS)
+	$(PROVE).simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 storm:
 	$(PROVE).storm --seconds $(SECONDS)
 limits:
