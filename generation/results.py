@@ -126,6 +126,8 @@ def _check(data: bytes) -> Picture:
         return pictures.check(data)
     except pictures.BadPicture as error:
         raise BadResult(error.code) from error
+    except pictures.DecoderSlow as error:
+        raise TryLater(f"decoder: {error}") from error
     except pictures.DecoderDown as error:
         raise DecoderDied(f"decoder: {error}") from error
 

@@ -56,6 +56,11 @@ class DecoderDown(Exception):
     """The picture could not be judged, and that is not its fault: try again later."""
 
 
+class DecoderSlow(DecoderDown):
+    """It took longer than WALL_SECONDS, though less of the processor than it may have: this machine
+    is too busy. (A picture that keeps the processor busy is too_costly.)"""
+
+
 class StorageDown(Exception):
     """The storage did not take the picture: try again later."""
 
@@ -178,7 +183,9 @@ def _decode(data: bytes, kind: Kind) -> tuple[dict[str, Any], bytes]:
                 env={},
                 timeout=WALL_SECONDS,
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except subprocess.TimeoutExpired as error:
+            raise DecoderSlow(f"slower than {WALL_SECONDS} s") from error
+        except OSError as error:
             raise DecoderDown(str(error)) from error
         _judge(ended.returncode)
         answer.seek(0)

@@ -26,7 +26,8 @@ from PIL import Image
 from pytest_django import Settings
 
 from generation import results
-from generation.results import BadResult, LinkExpired, TryLater, bring, is_public
+from generation.results import BadResult, DecoderDied, LinkExpired, TryLater, bring, is_public
+from projects import pictures
 from projects.pictures import MAX_BYTES
 
 Answer = Callable[["Handler"], None]
@@ -513,8 +514,21 @@ def test_a_storage_that_is_down(server: Server, settings: Settings, tmp_path: Pa
 def test_a_decoder_that_is_down(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     server.answers["/r/a.png"] = body(PNG)
-    with pytest.raises(TryLater, match="decoder"):
+    with pytest.raises(DecoderDied, match="decoder"):
         fetch(server)
+
+
+def test_a_decoder_on_a_busy_machine_has_not_died(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Three deaths put a picture aside for staff; a busy hour must not."""
+    (tmp_path / "decoder.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(pictures, "DECODER", tmp_path / "decoder.py")
+    monkeypatch.setattr(pictures, "WALL_SECONDS", 0.5)
+    server.answers["/r/a.png"] = body(PNG)
+    with pytest.raises(TryLater, match="slower than") as caught:
+        fetch(server)
+    assert not isinstance(caught.value, DecoderDied)
 
 
 def test_no_thread_and_no_connection_is_left_behind(server: Server) -> None:

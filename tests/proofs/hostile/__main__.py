@@ -61,18 +61,22 @@ def main() -> int:
         url = ends.enter_context(database(options.engine, folder))
         prepare(folder, server.place, url, ends.enter_context(valkey(folder)))
         placed: dict[str, str] = {}
-        for wave in (False, True):
-            these = [case for case in cases if case.is_costly is wave]
-            if not these:
-                continue
-            placed |= (sent := send(these))
+        for wave in waves(cases):
+            placed |= (sent := send(wave))
             with lanes(options.lanes, cases, server.place, folder):
-                follow(sent, these)
+                follow(sent, wave)
         tries = list(read(folder))
         violations = list(judge(cases, placed, tries, server, folder))
         rows = table(cases, placed, tries)
     report(rows, violations, time.monotonic() - began, options)
     return int(bool(violations))
+
+
+def waves(cases: list[Case]) -> list[list[Case]]:
+    """All at once, and then each that keeps a processor busy by itself."""
+    together = [case for case in cases if not case.is_costly]
+    alone = [[case] for case in cases if case.is_costly]
+    return [together, *alone] if together else alone
 
 
 def arguments() -> argparse.Namespace:
