@@ -177,6 +177,18 @@ def test_what_was_paid_and_brought_no_picture(
     assert figures() == [(0, 650)]
 
 
+def test_it_goes_when_the_picture_comes_after_all(kie: Sandbox, scene: Scene) -> None:
+    order = followed(sent(kie, scene, "result_404"))
+    assert (order.state, order.reason) == (State.REVIEW, Reason.EXPIRED)
+    refused()
+    assert figures() == [(0, 650)]
+    kie.account.tasks._db.execute("UPDATE tasks SET faults = '[]'")
+    assert lifecycle.try_again(order)
+    assert followed(order).state == State.DONE
+    command()
+    assert not Difference.objects.exists()
+
+
 def test_what_kie_took_for_a_failure_is_kept(kie: Sandbox, scene: Scene) -> None:
     assert followed(sent(kie, scene, "moderation")).kie_credits_used == 0
 
@@ -442,7 +454,7 @@ def test_what_is_settled_comes_back_only_with_other_figures(kie: Sandbox, scene:
     refused()
     assert len(reconcile.settle(Difference.objects.all(), "The price was raised")) == 1
     assert reconcile.settle(Difference.objects.all(), "Again") == []
-    command()
+    assert "asked again" not in command()
     Generation.objects.update(kie_credits=500)
     refused()
     assert figures() == [(500, 650)]
