@@ -29,6 +29,7 @@ from generation.models import (
     MOST_DEATHS,
     Breaker,
     Callback,
+    Difference,
     Generation,
     ImageSettings,
     KieModel,
@@ -151,7 +152,7 @@ def test_staff_without_permissions_see_the_first_page_only(helper: Callable[...,
 
 @pytest.mark.parametrize("address", LISTS)
 def test_a_superuser_sees_every_list(at_admin: Client, scene: Scene, address: str) -> None:
-    place(scene)
+    Difference.objects.create(generation=place(scene), booked=650, used=800)
     take_of(scene)
     ApiToken.objects.create(user=scene.project.owner, name="t", digest="d")
     Character.objects.create(project=scene.project, name="Miro")
@@ -964,6 +965,7 @@ def test_ordering_is_paused_by_hand_and_goes_on(at_admin: Client, scene: Scene) 
     address = page_of(Pause.objects.get(), "delete")
     page = text(at_admin.get(address))
     assert "1 order that waits in line is sent" in page
+    assert "<h1>Let ordering go on</h1>" in page
     assert "Their status page" in page
     at_admin.post(address, {"post": "yes"})
     assert not lifecycle.is_paused("kie")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from playwright.sync_api import Browser, Page, expect
 
 from generation import breaker, lifecycle
 from generation.board import version_of
-from generation.models import MOST_DEATHS, Generation, KieModel, Pause, State
+from generation.models import MOST_DEATHS, Generation, KieModel, Pause, State, TakenBack
 from projects.models import Member, Project, Role, Scene
 from tests import stages
+from tests.servers import Site
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -231,15 +234,19 @@ def test_a_found_picture_is_news_for_who_does_not_see_the_card(
     assert news == "Scene 12A: We found your picture. It is free."
 
 
-def test_no_more_queries_when_more_is_held_up(client: Client, scene: Scene) -> None:
+def test_no_more_queries_when_more_is_held_up(scene: Scene, bob: User) -> None:
+    client = signed_in(bob)  # who is told whose credits come back
+
     def count(address: str) -> int:
         with CaptureQueriesContext(connection) as captured:
             read(client, address)
         return len(captured)
 
     def add(number: int) -> None:
-        for stage in (stages.ordered, _found, _kept, _slow):
-            stage(stages.add_scene(scene.project, f"{number}{stage.__name__[1]}"))
+        for letter, stage in zip("abcd", (None, _find, _keep, _slow_down), strict=True):
+            order = stages.ordered(stages.add_scene(scene.project, f"{number}{letter}"), bob)
+            if stage:
+                stage(order)
 
     pause()
     add(1)
@@ -248,19 +255,69 @@ def test_no_more_queries_when_more_is_held_up(client: Client, scene: Scene) -> N
     for number in range(2, 8):
         add(number)
     assert [count(address) for address in addresses] == few
+    assert read(client, addresses[0]).count("We found your picture.") == 7
 
 
-def _found(scene: Scene) -> None:
-    order = stages.lost(stages.ordered(scene))
+def _find(order: Generation) -> None:
+    stages.lost(order)
     lifecycle.adopt(order, f"late-{order.pk}")
     stages.arrive(order)
 
 
-def _kept(scene: Scene) -> None:
-    order = stages.running(stages.ordered(scene))
-    Generation.objects.filter(pk=order.pk).update(taken_back="keep")
+def _keep(order: Generation) -> None:
+    lifecycle.take_back(stages.running(order), TakenBack.KEEP)
 
 
-def _slow(scene: Scene) -> None:
-    order = stages.running(stages.ordered(scene))
+def _slow_down(order: Generation) -> None:
+    stages.running(order)
     Generation.objects.filter(pk=order.pk).update(submitted_at="2020-01-01T00:00Z")
+
+
+# In a browser
+
+
+@pytest.fixture
+def rough(browser: Browser, site: Site) -> Iterator[Page]:
+    """A click takes the place of a look that is under way, of which htmx complains to the console,
+    and `page` would not forgive that."""
+    context = browser.new_context(base_url=site.url)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def paused(site: Site) -> Iterator[None]:
+    models = "from generation.models import Pause; Pause.objects"
+    site.manage("shell", "-v0", "-c", f"{models}.create(provider='kie', why='{WHY}')")
+    yield
+    site.manage("shell", "-v0", "-c", f"{models}.all().delete()")
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("paused")
+def test_cancelling_in_the_queue_keeps_the_focus_with_its_order(rough: Page) -> None:
+    page = rough
+    page.goto("/account/login/?next=/projects/cmkivtwqv0005l80499cyfuzx/")
+    page.locator("#id_login").fill("demo")
+    page.locator("#id_password").fill("demo")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("Ordering is paused for the moment.").first).to_be_visible()
+    for number in (10, 11, 12):
+        card = page.locator("li.scene").nth(number)
+        card.get_by_role("button", name=re.compile("Generate image|Try again")).click()
+        expect(card).to_contain_text(PAUSED)
+    page.get_by_role("link", name="Queue").first.click()
+    buttons = page.get_by_role("button", name="Cancel")
+    expect(buttons).to_have_count(3)
+    second = buttons.nth(1).evaluate("button => button.closest('tr').id")
+    buttons.nth(1).focus()
+    for _ in range(3):
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(300)
+    expect(buttons).to_have_count(2)
+    expect(page.locator(f"#{second}")).to_be_focused()
+    expect(page.locator(f"#{second}")).to_contain_text("Cancelled")
+    for _ in range(2):
+        buttons.first.click()
+        page.wait_for_timeout(1000)
+    expect(buttons).to_have_count(0)

@@ -62,7 +62,11 @@ class PauseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> HttpResponse:
         pause = self.get_object(request, object_id)
         waiting = Generation.objects.filter(state=State.QUEUED, provider=pause and pause.provider)
-        extra = {**(extra_context or {}), "waiting": waiting.count()}
+        extra = {
+            **(extra_context or {}),
+            "title": _("Let ordering go on"),
+            "waiting": waiting.count(),
+        }
         return super().delete_view(request, object_id, extra)
 
 
