@@ -147,6 +147,8 @@ class Mind:
         hold = self.recent()
         if self.open and (hold.call != "hold" or self.dice.random() < 0.7):
             hold = self.open.popleft()
+        if hold.call != "hold":
+            return self.new()
         resolve = self.dice.choice((self.numbered.capture, self.numbered.release))
         return resolve(hold)
 
