@@ -1,0 +1,167 @@
+"""python -m tests.proofs.simulate: whole lives of orders, each told by one integer.
+
+The product's own code runs between fakes of KIE, of the storage and of Redis, under a clock of the
+simulation's own, in one process for each core and on SQLite in memory. Steps die between any two
+statements, answers get lost, people change their minds; at the end of each story all must have come
+right. Exit status 1 if not, or if a full run has left a cell of its table empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.proofs.simulation.database import Database
+    from tests.proofs.simulation.table import Table
+
+FULL = 10_000  # seeds from which on every cell has to be reached
+CHUNK = 20
+SHOWN = 10  # wrong stories that are printed
+TWICE = 97  # every so many stories one is told twice: is it the same?
+
+DATABASE: Database  # of this process
+
+fork = multiprocessing.get_context("fork")
+
+
+def main() -> int:
+    options = arguments()
+    with tempfile.TemporaryDirectory(prefix="imagegen-simulation-") as folder:
+        start_django(folder)
+        from tests.proofs.simulation import database
+
+        image = database.template()
+        if options.seed is not None:
+            return replay(options.seed, image)
+        return report(options, image)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests.proofs.simulate", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=FULL, help="how many stories")
+    parser.add_argument("--first", type=int, default=0, help="the seed of the first")
+    parser.add_argument("--seed", type=int, help="tell this one, line by line")
+    parser.add_argument("--stop-at", type=int, default=SHOWN, help="as many wrong stories")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    return parser.parse_args()
+
+
+def start_django(folder: str) -> None:
+    from tests.servers import clean_environment
+
+    environment = clean_environment()
+    os.environ.clear()
+    os.environ |= environment | {
+        "SECRET_KEY": "only-for-the-simulation",
+        "ENV_FILE": os.devnull,
+        "VAR_DIR": folder,
+        "DATABASE_URL": "sqlite://:memory:",
+        "KIE_API_KEY": "key",
+        "KIE_API_URL": "https://kie.test",
+        "PUBLIC_URL": "https://studio.test",
+        "DJANGO_SETTINGS_MODULE": "imagegen.settings",
+    }
+    from django.utils import timezone
+
+    from tests.proofs.simulation.world import Clock
+
+    timezone.now = Clock.time  # before any model takes it for a default
+    import django
+    from django.conf import settings
+
+    settings.STORAGES["default"] = {"BACKEND": "tests.proofs.simulation.files.MemoryStorage"}
+    settings.LOGGING = {"version": 1, "root": {"level": "ERROR"}}
+    django.setup()
+
+
+def replay(seed: int, image: bytes) -> int:
+    import logging
+
+    from tests.proofs.simulation.database import Database
+    from tests.proofs.simulation.story import LOG, Story
+
+    logging.getLogger().addHandler(LOG)
+    logging.getLogger().setLevel(logging.INFO)
+    wrong = Story(seed, Database(image), is_told=True).tell()
+    print("\n".join(wrong) or "all is right")
+    return bool(wrong)
+
+
+def report(options: argparse.Namespace, image: bytes) -> int:
+    from tests.proofs.simulation.table import Table
+
+    began, table, stories = time.monotonic(), Table(), 0
+    wrong: dict[int, list[str]] = {}
+    chunks = list(in_chunks(range(options.first, options.first + options.seeds)))
+    with fork.Pool(options.processes, get_ready, [image]) as pool:
+        for told, part, bad in pool.imap_unordered(tell, chunks):
+            stories += told
+            table.add(part)
+            wrong |= bad
+            if len(wrong) >= options.stop_at:
+                break
+    seconds = time.monotonic() - began
+    unreached = table.unreached()
+    print(*table.lines(), sep="\n")
+    print(f"{stories} stories in {seconds:.0f} s, {1000 * seconds / stories:.0f} ms each;", end=" ")
+    print(f"{table.deaths.total()} deaths; {len(unreached)} cells of the table were never reached")
+    for seed, words in sorted(wrong.items())[:SHOWN]:
+        print(f"\nseed {seed}:", *words, sep="\n  ")
+        print(f"  again: python -m tests.proofs.simulate --seed {seed}")
+    contradictions = table.contradictions()
+    for place, asked, name in contradictions:
+        print(f"this was said to be impossible: {place} × {asked}: {name}")
+    if stories < FULL:
+        return bool(wrong or contradictions)
+    for place, asked, name in unreached:
+        print(f"never reached: {place} × {asked}: {name}")
+    return bool(wrong or contradictions or unreached)
+
+
+def in_chunks(seeds: range) -> Iterator[range]:
+    for first in range(0, len(seeds), CHUNK):
+        yield seeds[first : first + CHUNK]
+
+
+def get_ready(image: bytes) -> None:
+    import logging
+
+    from tests.proofs.simulation.database import Database
+    from tests.proofs.simulation.story import LOG
+
+    global DATABASE
+    DATABASE = Database(image)
+    gc.freeze()
+    gc.set_threshold(100_000)  # a fifth of the time goes into it otherwise
+    logging.getLogger().addHandler(LOG)
+
+
+def tell(seeds: range) -> tuple[int, Table, dict[int, list[str]]]:
+    """How many stories these were, what was reached in them, and which were wrong."""
+    from tests.proofs.simulation.story import Story
+    from tests.proofs.simulation.table import Table
+
+    table, wrong = Table(), {}
+    for seed in seeds:
+        story = Story(seed, DATABASE)
+        if words := story.tell():
+            wrong[seed] = words
+        elif seed % TWICE == 0:
+            again = Story(seed, DATABASE)
+            again.tell()
+            if again.world.fingerprint != story.world.fingerprint:
+                wrong[seed] = ["told twice, it went differently"]
+        table.note(story)
+    return len(seeds), table, wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""One story: a few people, their orders, and everything that goes wrong; told by one seed."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db.utils import OperationalError
+from rq.timeouts import JobTimeoutException
+
+from tests.proofs.simulation import stand_ins
+from tests.proofs.simulation.database import Database
+from tests.proofs.simulation.faults import ANSWERS, CLASS_OF, Faults
+from tests.proofs.simulation.files import Files
+from tests.proofs.simulation.kie import Kie, Task
+from tests.proofs.simulation.people import MODELS, USERS, People, Wish
+from tests.proofs.simulation.possible import LOST, is_possible
+from tests.proofs.simulation.redis import Bells, Redis, Workers
+from tests.proofs.simulation.ticker import Ticker
+from tests.proofs.simulation.verdict import Verdict
+from tests.proofs.simulation.world import Clock, Endless, Place, Step, World
+
+
+class Mortal(NamedTuple):
+    """A step that dies: how often it is aimed at, after how many effects, who answers it."""
+
+    weight: int
+    effects: int
+    asks: list[str]
+
+
+ANY = list(ANSWERS)
+STEPS = {
+    "place": Mortal(2, 2, ANY),
+    "submit": Mortal(12, 12, ["createTask"]),
+    "poll": Mortal(10, 9, ["recordInfo", "task"]),
+    "hear": Mortal(8, 6, ["recordInfo", "callback", "createTask"]),
+    "store": Mortal(16, 16, ["link", "download-url", "decoder", "storage"]),
+    "callback": Mortal(4, 3, ["callback", "createTask"]),
+    "tick": Mortal(6, 4, ["createTask", "decoder", "callback"]),
+    "cancel": Mortal(1, 1, ["createTask"]),
+    "take back": Mortal(2, 1, ["createTask"]),
+}
+DAY = 86_400.0
+INJECTED = (OperationalError, JobTimeoutException)
+
+
+@dataclass
+class Death:
+    """Where a step died, with which orders in its hands, and what it had been answered by then."""
+
+    place: Place
+    orders: list[str]
+    answers: dict[str, dict[str, str]]
+
+
+class Story:
+    """`wrong` is what must not be; `deaths` and `lives` are for the table."""
+
+    def __init__(self, seed: int, database: Database, *, is_told: bool = False) -> None:
+        self.world = Clock.world = World(seed, is_told=is_told)
+        self.rng = self.world.rng
+        self.database = database
+        database.begin(self.world)
+        self.faults = Faults(self.rng)
+        self.kie = Kie(self.world, self.faults)
+        self.files = Files(self.world, self.faults)
+        self.redis = Redis(self.world)
+        self.bells = Bells(*(self.rng.choice((0.0, 0.0, 0.1, 0.5)) for _ in range(4)))
+        self.queues = {
+            name: Workers(self.world, self.redis, name, self.rng.choice((1, 2, 3)), self.bells)
+            for name in ("orders", "pictures")
+        }
+        stand_ins.take_their_places(self)
+        self.people = People(self.world, self.kie)
+        self.ticker = Ticker(self.world, database)
+        self.verdict = Verdict(database, self.kie, self.files, self.people)
+        self.wrong: list[str] = []
+        self.deaths: list[Death] = []
+        self.lives: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        self.audited = self.rng.choice((0.0, 0.02, 0.1))  # how many of the commits
+        self.dying = self.rng.choice((0.0, 0.03, 0.1))  # how many of the steps
+        self.dying_left = self.rng.choice((2, 4, 10))
+        self.aim = ""  # steps of this name mostly die
+        self._listen()
+
+    def tell(self) -> list[str]:
+        """The whole of it; what was wrong."""
+        self._begin()
+        try:
+            self.world.run(until=lambda: bool(self.wrong))
+        except Endless as endless:
+            self.wrong.append(f"it does not come to its end: {endless}")
+        if not self.wrong:
+            self.wrong += self.verdict.at_the_end()
+        return self.wrong
+
+    def _listen(self) -> None:
+        world = self.world
+        world.on_death, world.on_error = self._on_death, self._on_error
+        self.kie.report = self.people.report
+        self.kie.on_answer = self.files.on_answer = self._on_answer
+        self.kie.on_accept = self._on_accept
+        self.kie.on_create = self._on_create
+        self.kie.known_tasks = self._known_tasks
+        self.files.order_of = self._order_of
+        self.people.on_step = self.on_step
+        self.database.on_write = self._on_write
+        self.ticker.on_step = self.on_step
+        for queue in self.queues.values():
+            queue.on_job = self.on_step
+        LOG.story = self
+
+    # What happens to it
+
+    def _begin(self) -> None:
+        rng, world = self.rng, self.world
+        world.switches = rng.choice((0.0, 0.03, 0.3))
+        world.stalls = rng.choice((0.0, 0.0, 0.002, 0.01))
+        self.database.faults = rng.choice((0.0, 0.0, 0.0, 0.0, 0.004))
+        if rng.random() < 0.8:
+            self._aim()
+        # Seconds until all is well again.
+        trouble = rng.choice((30.0, 60.0, 100.0, 400.0, 400.0, 3000.0))
+        self._place_orders()
+        self._plan(rng.choice((0, 0, 1, 2)), trouble, self._redis_goes)
+        self._plan(rng.choice((0, 0, 1)), trouble, self._redis_forgets)
+        self._plan(rng.choice((0, 0, 0, 1)), trouble, self._power_goes)
+        self._plan(rng.choice((0, 1, 3)), trouble * 3, self.people.look_after)
+        world.later(trouble, self._all_is_well)
+
+    def _aim(self) -> None:
+        """Makes sure of rare meetings: deaths in these steps, and this answer."""
+        rng = self.rng
+        (self.aim,) = rng.choices(list(STEPS), [step.weight for step in STEPS.values()])
+        asked = rng.choice(STEPS[self.aim].asks if rng.random() < 0.6 else list(ANSWERS))
+        names = [n for n in ANSWERS[asked] if is_possible(Place(self.aim, "…"), asked, n)]
+        if self.aim in ("hear", "callback", "tick") and rng.random() < 0.7:
+            self.faults.prefer("createTask", rng.choice(LOST))
+        if self.aim in ("hear", "callback"):
+            settings.PUBLIC_URL = stand_ins.SITE
+        if self.aim == "tick":
+            self.dying = 0.3  # there has to be something for it to do
+            self.faults.prefer("callback", rng.choice(list(ANSWERS["callback"])))
+        if names:
+            self.faults.prefer(asked, rng.choice(names))
+
+    def _place_orders(self) -> None:
+        rng = self.rng
+        for number in range(rng.choice((1, 1, 2, 2, 3, 4))):
+            model = rng.choice((MODELS[0], MODELS[0], MODELS[1]))
+            wish = Wish(f"wish {number + 1}", rng.choice(list(USERS)), model, rng.random() < 0.5)
+            at = rng.choice((0.0, 0.5, rng.uniform(0, 30)))
+            for _click in range(rng.choice((1, 1, 1, 2))):
+                self._at(at, self.people.click, wish)
+            if rng.random() < (0.9 if self.aim == "cancel" else 0.2):
+                self._at(at + rng.choice((0.01, 0.2, 5, 60)), self.people.cancel, wish)
+            if rng.random() < (0.9 if self.aim == "take back" else 0.2):
+                self._at(
+                    at + rng.choice((0.1, 0.3, 1, 5, 20, 60, 2500)), self.people.take_back, wish
+                )
+
+    def _at(self, seconds: float, do: Any, *arguments: Any) -> None:
+        self.world.later(seconds, lambda: do(*arguments))
+
+    def _plan(self, number: int, within: float, do: Any) -> None:
+        for _ in range(number):
+            self._at(self.rng.uniform(0, within), do)
+
+    def _redis_goes(self) -> None:
+        self.world.tell("Redis is down")
+        self.redis.is_down = True
+        self._at(self.rng.choice((1, 10, 120)), self._redis_comes)
+
+    def _redis_comes(self) -> None:
+        if self.redis.is_down:
+            self.world.tell("Redis is up")
+            self.redis.is_down = False
+            self.ticker.wake()
+            for queue in self.queues.values():
+                queue.look()
+
+    def _redis_forgets(self) -> None:
+        self.world.tell("FLUSHALL")
+        self.redis.flush()
+        for queue in self.queues.values():
+            queue.flush()
+
+    def _power_goes(self, seconds: float = 0) -> None:
+        """Every process of the site ends at once."""
+        self.world.tell("the power is cut")
+        self.people.is_site_off = self.ticker.is_off = True
+        for queue in self.queues.values():
+            queue.is_off = True
+        self.world.kill_all()
+        self._at(seconds or self.rng.choice((3, 60, 2000, DAY)), self._power_comes)
+
+    def _power_comes(self) -> None:
+        if self.people.is_site_off:
+            self.world.tell("the power is back")
+            self.people.is_site_off = self.ticker.is_off = False
+            self.ticker.wake()
+            for queue in self.queues.values():
+                queue.is_off = False
+                queue.look()
+            self.people.look_after()
+
+    def _all_is_well(self) -> None:
+        """The outside is as it should be from here on, and every order has to find its end.
+
+        Processes may still die, as often as this story lets them.
+        """
+        self.world.tell("all is well from here on")
+        self.faults.is_over = True
+        self.database.faults = self.world.stalls = 0.0
+        self.bells.lost = self.bells.doubled = self.bells.delayed = self.bells.reordered = 0.0
+        self.files.heal()
+        self._redis_comes()
+        self.people.look_after()
+
+    # What it is told
+
+    def on_step(self, step: Step) -> None:
+        """Shall it die, and where?"""
+        if step.is_spared:
+            return
+        chance = 0.7 if step.name == self.aim else self.dying
+        if self.dying_left > 0 and self.rng.random() < chance:
+            step.dies_after = self.rng.randint(1, STEPS[step.name].effects)
+            step.dies_in = self.rng.choice((0, 0, 0, 1, 2, 4))
+
+    def _on_death(self, step: Step) -> None:
+        tokens = set() if step.about else step.words
+        orders = self._orders_of(step.about or {*step.words, *step.answers}, tokens)
+        self.dying_left -= bool(orders)
+        self.deaths.append(Death(step.place, orders, step.answers))
+
+    def _orders_of(self, words: set[str], tokens: set[str]) -> list[str]:
+        """Names of the orders that have one of these names or ids, or one of these leases."""
+        rows = self.database.rows(
+            "SELECT prompt, id, lease_token FROM generation_generation ORDER BY prompt"
+        )
+        return [name for name, id_, token in rows if {name, id_} & words or token in tokens]
+
+    def _on_error(self, step: Step, error: Exception) -> None:
+        if not isinstance(error, INJECTED):
+            self.wrong.append(f"{step.name}: {type(error).__name__}: {error}")
+            if self.world.is_told:
+                traceback.print_exception(error)
+
+    def _on_answer(self, order: str, asked: str, answer: str) -> None:
+        step = self.world.step
+        if step and step.is_dead:
+            return
+        name = CLASS_OF[asked, answer]
+        self.lives[order][asked].append(name)
+        if step:
+            step.answers[order][asked] = name
+
+    def _on_accept(self, task: Task) -> None:
+        if task.fate == "never ends" and self.rng.random() < 0.98:
+            # Not to ask after it a thousand times until the day is over.
+            self._at(self.rng.choice((10, 60)), self._power_goes, DAY)
+
+    def _on_create(self, order: str) -> None:
+        self.wrong += self.verdict.at_a_create(order)
+
+    def _on_write(self) -> None:
+        self.ticker.wake()
+        watched = self.rng.random() < self.audited or self.world.is_told
+        if watched and self.database.is_wrong():
+            self.wrong += self.database.violations()
+
+    def _known_tasks(self) -> list[str]:
+        rows = self.database.rows(
+            "SELECT task_id FROM generation_generation WHERE task_id IS NOT NULL ORDER BY task_id"
+        )
+        return [task_id for (task_id,) in rows]
+
+    def _order_of(self, name: str) -> str:
+        """Of a link of KIE's, or a file's name in the storage."""
+        last = name.partition("?")[0].rpartition("/")[2]
+        if task := self.kie.tasks.get(last.partition("_")[0]):
+            return task.order
+        rows = self.database.rows(
+            "SELECT prompt FROM generation_generation WHERE id = ?", last[:24]
+        )
+        return rows[0][0] if rows else ""
+
+
+class Log(logging.Handler):
+    """An exception that the product only logs is a fault of it, unless the story threw it."""
+
+    story: Story | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.story is None:
+            return
+        if self.story.world.is_told:
+            self.story.world.tell(f"    log: {record.getMessage()}")
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not isinstance(error, INJECTED):
+            words = f"{record.getMessage()}: {type(error).__name__}: {error}"
+            self.story.wrong.append(f"logged: {words}")
+
+
+LOG = Log()
