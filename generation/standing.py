@@ -153,10 +153,6 @@ def seconds_since(moment: datetime, until: datetime | None = None) -> int:
     return max(0, int(((until or timezone.now()) - moment).total_seconds()))
 
 
-def stage_of(order: Generation) -> str:
-    return Standing(order, None, False).stage
-
-
 def _held_up(orders: Sequence[Generation]) -> dict[str, Note]:
     """What keeps those in line that would be sent otherwise."""
     waiting = [order for order in orders if order.state == State.QUEUED]
