@@ -365,6 +365,8 @@ def test_the_choice_stays_open_while_the_card_changes_and_enter_orders_nothing(r
     stage = card.locator(".state").inner_text().split(" · ")[0]
     expect(card.locator(".state")).not_to_contain_text(stage, timeout=25_000)
     expect(discard).to_be_visible()  # though the card was swapped
+    # So long that the filters above the scenes are swapped, too, before this swap has settled.
+    page.evaluate("htmx.config.defaultSettleDelay = 1000")
     discard.focus()
     page.keyboard.press("Enter")
     expect(card.get_by_text("what comes is thrown away")).to_be_visible()

@@ -66,23 +66,22 @@ document.addEventListener("keydown", (event) => {
 
 // Over a swap: what stood open stays open; and when the swapped part held the focus and the same control is not there
 // any more, the focus goes to the nearest of the things around it that is, instead of to the top of the page.
-let around = [];
-let open = [];
+const before = new WeakMap(); // by request: the next swap may begin before the last one has settled
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const { target } = event.detail;
-  around = [];
+  const { target, xhr } = event.detail;
+  const around = [];
   for (let at = document.activeElement; target.contains(at); at = at.parentElement) if (at.id) around.push(at);
-  open = [...target.querySelectorAll("details[open][id]")];
+  before.set(xhr, { around, open: [...target.querySelectorAll("details[open][id]")] });
 });
 function now(old) {
   const found = document.getElementById(old.id);
   return found?.tagName === old.tagName ? found : null; // a place that has become a button could spend
 }
-document.addEventListener("htmx:afterSwap", () => {
-  for (const details of open.splice(0).map(now)) if (details) details.open = true;
+document.addEventListener("htmx:afterSwap", ({ detail: { xhr } }) => {
+  for (const details of before.get(xhr).open.splice(0).map(now)) if (details) details.open = true;
 });
-document.addEventListener("htmx:afterSettle", () => {
-  for (const part of around.splice(0).map(now)) {
+document.addEventListener("htmx:afterSettle", ({ detail: { xhr } }) => {
+  for (const part of before.get(xhr).around.splice(0).map(now)) {
     if (document.activeElement && document.activeElement !== document.body) return;
     part?.focus({ preventScroll: true });
     if (part && document.activeElement !== part) part.querySelector("a[href], button:not(:disabled)")?.focus({ preventScroll: true });
