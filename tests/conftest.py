@@ -9,7 +9,8 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -20,17 +21,24 @@ from tests import servers
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
-    from pytest_django import Settings
+    from pytest_django import DjangoDbBlocker, Settings
     from redis import Redis
 
     from projects.models import Project
 
 FOLDER = Path(tempfile.mkdtemp(prefix="imagegen-tests-"))
 PROCESSES = Processes()
+CatalogueRows: TypeAlias = list[list[dict[str, Any]]]  # of models, of prices
 
 
-def pytest_configure() -> None:
-    """The environment first, then the settings that read it, then what tests want otherwise."""
+def pytest_configure(config: pytest.Config) -> None:
+    """The environment first, then the settings that read it, then what tests want otherwise.
+
+    With `-n` (pytest-xdist) every worker comes by here, so each has a folder, a Valkey, a database
+    and a site of its own; the process that only deals out the tests needs none.
+    """
+    if config.getoption("numprocesses", None):
+        return
     # What a shell starts in the background ignores Ctrl-C, and so does all that starts from there.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     database = os.environ.get("DATABASE_URL", f"sqlite:///{FOLDER}/site.sqlite3")
@@ -55,6 +63,21 @@ def pytest_configure() -> None:
         settings.DATABASES["default"]["TEST"] = {"NAME": str(FOLDER / "test.sqlite3")}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL run those that touch the database: the others have been run on SQLite."""
+    from django.db import connection
+
+    if connection.vendor == "postgresql":
+        config.hook.pytest_deselected(items=[i for i in items if not touches_the_database(i)])
+        items[:] = filter(touches_the_database, items)
+
+
+def touches_the_database(item: pytest.Item) -> bool:
+    """pytest-django refuses the database to a test without these; the site has one of its own."""
+    fixtures = {"db", "site"} & set(getattr(item, "fixturenames", ()))
+    return bool(fixtures) or item.get_closest_marker("django_db") is not None
+
+
 def pytest_unconfigure() -> None:
     PROCESSES.stop()
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -68,18 +91,22 @@ def emptied_after_each_test() -> None:
 
 
 @pytest.fixture(autouse=True)
-def pictures_in_a_folder_of_this_test(settings: Settings, tmp_path: Path) -> None:
-    settings.MEDIA_ROOT = tmp_path / "media"
+def pictures_in_a_folder_of_this_test(settings: Settings) -> None:
+    settings.MEDIA_ROOT = FOLDER / "media" / uuid4().hex
+
+
+@pytest.fixture(scope="session")
+def connected() -> Redis:
+    from generation import doorbell
+
+    return doorbell.redis()
 
 
 @pytest.fixture(autouse=True)
-def valkey() -> Redis:
+def valkey(connected: Redis) -> Redis:
     """The queue, empty."""
-    import django_rq
-
-    queue = django_rq.get_connection("orders")
-    queue.flushall()
-    return queue
+    connected.flushdb()  # flushall would also write an (empty) snapshot to the disk
+    return connected
 
 
 # The cast
@@ -117,12 +144,35 @@ def project(alice: User, bob: User) -> Project:
     return project
 
 
-@pytest.fixture
-def catalogue(db: None) -> None:
-    """The models that come with the program."""
+@pytest.fixture(scope="session")
+def catalogue_rows(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> CatalogueRows:
+    """What `load_kie_models` makes; that takes eight times as long as copying it."""
     from django.core.management import call_command
+    from django.db import transaction
 
-    call_command("load_kie_models", stdout=io.StringIO())
+    from generation.models import KieModel, Price
+
+    with django_db_blocker.unblock(), transaction.atomic():
+        call_command("load_kie_models", stdout=io.StringIO())
+        rows = [list(kind.objects.order_by("pk").values()) for kind in (KieModel, Price)]
+        transaction.set_rollback(True)
+    return rows
+
+
+@pytest.fixture
+def catalogue(db: None, catalogue_rows: CatalogueRows) -> None:
+    """The models that come with the program, loaded just now."""
+    from django.utils import timezone
+
+    from generation.models import KieModel, Price
+
+    models, prices = catalogue_rows
+    made = KieModel.objects.bulk_create(KieModel(**row | {"id": None}) for row in models)
+    pks = {row["id"]: model.pk for row, model in zip(models, made, strict=True)}
+    Price.objects.bulk_create(
+        Price(**row | {"id": None, "model_id": pks[row["model_id"]], "since": timezone.now()})
+        for row in prices
+    )
 
 
 # The running site and a browser before it. They know nothing of the test's own database.
@@ -152,7 +202,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Site]:
 def browser() -> Iterator[Browser]:
     # Playwright runs an event loop in this thread, which Django takes for asynchronous code.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    # The first is the same browser without what draws windows: it takes less than half the time.
+    names = ("chromium-headless-shell", "chromium", "chromium-browser")
+    chromium = next(filter(None, map(shutil.which, names)), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium,
@@ -174,3 +226,25 @@ def page(browser: Browser, site: servers.Site) -> Iterator[Page]:
     yield page
     context.close()
     assert errors == []
+
+
+@pytest.fixture(scope="session")
+def cookies_of_demo(browser: Browser, site: servers.Site) -> Any:
+    """The demo user has signed in, once: checking a password is made to take its time."""
+    context = browser.new_context(base_url=site.url)
+    page = context.new_page()
+    page.goto("/account/login/")
+    page.locator("#id_login").fill("demo")
+    page.locator("#id_password").fill("demo")
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("/")
+    cookies = context.cookies()
+    context.close()
+    return cookies
+
+
+@pytest.fixture
+def demo(page: Page, cookies_of_demo: Any) -> Page:
+    """`page`, where the demo user is signed in."""
+    page.context.add_cookies(cookies_of_demo)
+    return page

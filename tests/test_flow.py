@@ -520,11 +520,9 @@ class TestCommand:
 
 
 @pytest.mark.browser
-def test_on_the_running_site_everything_is_right(page: Page, site: servers.Site) -> None:
-    page.goto("/account/login/?next=/projects/cmkivtwqv0005l80499cyfuzx/flow/")
-    page.locator("[name=login]").fill("demo")
-    page.locator("[name=password]").fill("demo")
-    page.keyboard.press("Enter")
+def test_on_the_running_site_everything_is_right(demo: Page, site: servers.Site) -> None:
+    page = demo
+    page.goto("/projects/cmkivtwqv0005l80499cyfuzx/flow/")
     expect(page.get_by_role("heading", name="Image Generation Flow")).to_be_visible()
     expect(page.locator("#checks li.good")).to_have_count(10)
     expect(page.locator("#checks li.bad")).to_have_count(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
@@ -22,9 +23,10 @@ def sign_in(page: Page) -> None:
 
 
 @pytest.fixture
-def rough(browser: Browser, site: Site) -> Iterator[BrowserContext]:
+def rough(browser: Browser, site: Site, cookies_of_demo: Any) -> Iterator[BrowserContext]:
     """A browser in which requests may fail, which `page` would not forgive."""
     context = browser.new_context(base_url=site.url)
+    context.add_cookies(cookies_of_demo)
     yield context
     context.close()
 
@@ -44,8 +46,9 @@ def open_menu(page: Page) -> None:
     page.locator(".topbar details.menu > summary").click()
 
 
-def test_menu_closes_on_escape_and_on_a_click_elsewhere(page: Page) -> None:
-    sign_in(page)
+def test_menu_closes_on_escape_and_on_a_click_elsewhere(demo: Page) -> None:
+    page = demo
+    page.goto("/")
     sign_out = page.get_by_role("button", name="Sign out")
     open_menu(page)
     expect(sign_out).to_be_visible()
@@ -69,9 +72,10 @@ def test_theme_and_language_work_without_script(scriptless: Page) -> None:
     expect(scriptless.locator("html")).to_have_attribute("lang", "sk")
 
 
-def test_theme_follows_the_system_until_somebody_chooses(page: Page) -> None:
+def test_theme_follows_the_system_until_somebody_chooses(demo: Page) -> None:
+    page = demo
     page.emulate_media(color_scheme="dark")
-    sign_in(page)
+    page.goto("/")
     night = paper(page)
     page.emulate_media(color_scheme="light")
     day = paper(page)
@@ -81,9 +85,9 @@ def test_theme_follows_the_system_until_somebody_chooses(page: Page) -> None:
     assert paper(page) == night
 
 
-def test_a_message_leaves_by_itself_unless_it_is_held(page: Page) -> None:
+def test_a_message_leaves_by_itself_unless_it_is_held(demo: Page) -> None:
+    page = demo
     page.clock.install()
-    sign_in(page)
     page.goto("/account/tokens/")
     page.get_by_label("Name").fill("Edit suite")
     page.get_by_role("button", name="Make a token").click()
@@ -100,7 +104,7 @@ def test_a_message_leaves_by_itself_unless_it_is_held(page: Page) -> None:
 
 
 def on_a_board(page: Page) -> None:
-    sign_in(page)
+    page.goto("/")
     page.locator(".project a").first.click()
     expect(page.locator("li.scene").first).to_be_visible()
 

@@ -15,7 +15,6 @@ from generation import defaults, orders
 from generation.models import ImageSettings, KieModel, Price
 from projects.models import Member, Project, Role
 from tests import stages
-from tests.servers import Site
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -260,12 +259,9 @@ def test_only_the_owner_is_offered_to_delete(project: Project, bob: User) -> Non
 
 
 @pytest.mark.browser
-def test_another_model_brings_its_options_and_price_at_once(page: Page, site: Site) -> None:
-    address = "/projects/cmkivtwqv0005l80499cyfuzx/settings/"
-    page.goto(f"/account/login/?next={address}")
-    page.locator("#id_login").fill("demo")
-    page.locator("#id_password").fill("demo")
-    page.get_by_role("button", name="Sign in").click()
+def test_another_model_brings_its_options_and_price_at_once(demo: Page) -> None:
+    page = demo
+    page.goto("/projects/cmkivtwqv0005l80499cyfuzx/settings/")
     options = page.locator("#options")
     expect(options).to_contain_text("A picture costs 6 credits")
     page.get_by_label("Seedream 5.0 Pro").check()

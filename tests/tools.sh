@@ -7,7 +7,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 have_initdb() { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
 missing=
-have chromium || missing="$missing chromium"
+have chromium-headless-shell || have chromium || missing="$missing chromium-headless-shell"
 have_initdb || missing="$missing postgresql"
 have msgfmt || missing="$missing gettext"
 [ -n "$missing" ] || exit 0
