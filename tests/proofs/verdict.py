@@ -191,17 +191,27 @@ def violations(stand: Stand, wishes: list[Wish], prices: Mapping[str, int]) -> I
         for rule in CASE_RULES:
             if not rule(case):
                 yield f"{rule.__name__}: {case}"
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        pictures = [(case, picture) for case in cases for picture in case.pictures]
-        for wrong in threads.map(lambda pair: _storage(stand, *pair), pictures):
-            yield from wrong
-        for wrong in threads.map(lambda pair: _kie_drew_it(stand, *pair), pictures[:MOST_REDRAWN]):
-            yield from wrong
-        for wrong in threads.map(lambda case: _customer_sees(stand, case), cases[-MOST_SEEN:]):
-            yield from wrong
+    pictures = [(case, picture) for case in cases for picture in case.pictures]
+    yield from _each(_storage, [(stand, *pair) for pair in pictures])
+    yield from _each(_kie_drew_it, [(stand, *pair) for pair in pictures[:MOST_REDRAWN]])
+    yield from _each(_customer_sees, [(stand, case) for case in cases[-MOST_SEEN:]])
     ledger = stand.manage("check_ledger")
     if ledger.returncode:
         yield f"check_ledger: {ledger.stderr.strip()}"
+
+
+def _each(question: Callable[..., list[str]], asked: list[tuple[Any, ...]]) -> Iterator[str]:
+    """What is wrong; a question that cannot even be answered is wrong as well."""
+
+    def answer(arguments: tuple[Any, ...]) -> list[str]:
+        try:
+            return question(*arguments)
+        except Exception as error:
+            return [f"{question.__name__} has no answer: {error!r} {arguments[1]}"]
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for wrong in threads.map(answer, asked):
+            yield from wrong
 
 
 def read_cases(
@@ -300,13 +310,10 @@ def _storage(stand: Stand, case: Case, picture: Row) -> list[str]:
     digest = hashlib.sha256(data).hexdigest()
     if (len(data), digest) != (picture["size"], picture["sha256"]):
         return [f"{picture['image']} is not what was stored: {len(data)} bytes, {case}"]
-    try:
-        with Image.open(io.BytesIO(data)) as image, Image.open(io.BytesIO(small)) as thumbnail:
-            image.load()
-            thumbnail.load()
-            size = image.size
-    except Exception as error:
-        return [f"{picture['image']} is no picture: {error!r} {case}"]
+    with Image.open(io.BytesIO(data)) as image, Image.open(io.BytesIO(small)) as thumbnail:
+        image.load()
+        thumbnail.load()
+        size = image.size
     right = size == (picture["width"], picture["height"])
     return [] if right else [f"{picture['image']} has {size} pixels: {case}"]
 
