@@ -352,7 +352,7 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def _act_on(self, request: HttpRequest, orders: Iterable[Generation], act: Act) -> None:
         """Those that it fits, as things stand."""
         orders = list(orders)
-        acted_on = [order for order in orders if act.fits(order) and act.do(order, {})]
+        acted_on = [order for order in orders if act.do(order, {})]
         for order in acted_on:
             self.log_change(request, order, str(act.logged))
         words = ngettext("Done for %(count)d order.", "Done for %(count)d orders.", len(acted_on))
