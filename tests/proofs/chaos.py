@@ -32,7 +32,8 @@ MODELS = ("seedream-3.0/2k", "z-image", "google/imagen4-fast")
 NUMBERS = {"ORDER_WORKERS": "2", "PICTURE_WORKERS": "4"}
 LARGEST_EDGE = 256  # of the pictures; drawing and decoding real ones is not what is proved
 CREATES = 300  # in 10 s, so that KIE's own limit is not what is measured
-MOST_OPEN = 60  # orders; customers wait while so many are under way
+ORDERS_A_SECOND = 6.0  # that come in
+MOST_OPEN = 200  # orders; customers wait while so many are under way
 WORD = "31 minutes"  # a little more than lifecycle.WORD_AFTER
 ROUNDS = 6  # of moving the times back, at most
 LOOK_EVERY = 0.25  # seconds
@@ -81,9 +82,13 @@ class Chaos:
             self._customers(),
             MODELS,
             options.generations,
-            lambda: self.open < MOST_OPEN,
+            self._may_order,
             random.Random(options.seed),
         )
+
+    def _may_order(self) -> bool:
+        so_far = time.monotonic() - self._began
+        return self.open < MOST_OPEN and self.customers.begun < so_far * ORDERS_A_SECOND
 
     def _customers(self) -> list[Customer]:
         """Four with enough credits, one with enough for a few orders, one with none."""
@@ -102,12 +107,12 @@ class Chaos:
     def happen(self) -> None:
         """Everything at once, until nothing is left that would move by itself."""
         before = self._stand.cpu()
-        began = time.monotonic()
+        self._began = time.monotonic()
         self._kill.set()
         killer = threading.Thread(target=self._kill_workers, daemon=True)
         killer.start()
         self.customers.start()
-        self._until_all_have_ended(began)
+        self._until_all_have_ended()
         self._kill.clear()
         killer.join()
         now = self._stand.cpu()
@@ -121,20 +126,21 @@ class Chaos:
                 self.happened.killed[worker.name] += 1
             time.sleep(self._options.seconds_between_kills)
 
-    def _until_all_have_ended(self, began: float) -> None:
+    def _until_all_have_ended(self) -> None:
         wanted = self._options.generations
         moved_at, last, looked_at = time.monotonic(), (-1, -1), 0.0
         while not (self.customers.are_done and self._is_quiet()):
-            now = time.monotonic() - began
+            now = time.monotonic() - self._began
             if self.customers.placed > wanted / 3 and not self.happened.flushed_at:
                 self._stand.flush_redis()
+                self._stand.sandbox("faults", {"next": mishaps.OF_ONE_QUESTION})
                 self.happened.flushed_at = now
             if self.customers.placed > wanted * 0.6 and not self.happened.crashed_at:
                 self._stand.crash_postgres()
                 self.happened.crashed_at = now
                 time.sleep(2)
                 self._stand.start_postgres()
-                self.happened.back_at = time.monotonic() - began
+                self.happened.back_at = time.monotonic() - self._began
             self.open = self._look().open
             if (self.customers.placed, self.open) != last:
                 moved_at, last = time.monotonic(), (self.customers.placed, self.open)

@@ -77,6 +77,11 @@ class Customers:
         self._under_way = 0
         self._clerks = [threading.Thread(target=self._work, daemon=True) for _ in range(CLERKS)]
 
+    @property
+    def begun(self) -> int:
+        """Orders that are placed, or being placed."""
+        return self.placed + self._under_way
+
     def start(self) -> None:
         for clerk in self._clerks:
             clerk.start()
@@ -104,7 +109,7 @@ class Customers:
     def _next(self) -> tuple[Wish | None, bool]:
         """A new wish, and whether it is to be sent two times; None if there is to be none now."""
         with self._lock:
-            if self.placed + self._under_way >= self._wanted or not self._may_order():
+            if self.begun >= self._wanted or not self._may_order():
                 return None, False
             who = self._rng.choices(self._customers, [c.weight for c in self._customers])[0]
             wish = Wish(f"k-{len(self.wishes)}", who, self._rng.choice(self._models))

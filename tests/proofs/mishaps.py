@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 Shares = Mapping[str, float]  # fault of the sandbox: its share of all orders
 
 REFUSALS: Shares = {  # 4 %: createTask makes no task
-    "create_422": 0.01,
-    "create_429": 0.01,
-    "create_455": 0.01,
-    "create_500": 0.005,
-    "create_502": 0.005,
+    "create_422": 0.0125,
+    "create_455": 0.0125,
+    "create_500": 0.007,
+    "create_502": 0.007,
+    "create_429": 0.001,  # seldom: after each one, nobody sends anything for ten seconds
 }
 REPEATED = {"create_429", "create_455"}  # the same order is sent again
 LOST: Shares = {  # 8 %: the task is made, the answer does not come
@@ -43,7 +43,8 @@ CALLBACKS: Shares = {
     "callback_early": 0.03,
     "callback_late": 0.03,
 }
-ASKING: Shares = {"record_429": 0.01, "record_502": 0.01, "record_lost": 0.01}  # of recordInfo
+ASKING: Shares = {"record_502": 0.015, "record_lost": 0.015}  # of the questions to recordInfo
+OF_ONE_QUESTION = ["record_429"]  # as after create_429, nobody asks anything for ten seconds
 
 
 def of_creates(generations: int, rng: random.Random) -> list[list[str]]:
