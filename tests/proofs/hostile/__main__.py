@@ -82,7 +82,11 @@ def waves(cases: list[Case]) -> list[list[Case]]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proofs.hostile", description=__doc__)
     add = parser.add_argument
-    add("--all", action="store_true", help="also the slow and costly cases")
+    add(
+        "--all",
+        action="store_true",
+        help="also the slow and costly cases, which need a free processor",
+    )
     add("--only", default="", help="the cases with this in their kind or name")
     add("--lanes", type=int, default=24, help="workers; most of them wait for a slow server")
     add("--engine", choices=ENGINES, default="postgres")

@@ -34,7 +34,7 @@ def contexts(folder: Path, names: Iterable[str]) -> ssl.SSLContext:
     def choose(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         connection.context = shown.get(name or "", good)
 
-    good.sni_callback = choose  # type: ignore[assignment]
+    good.sni_callback = choose
     return good
 
 

@@ -297,7 +297,7 @@ def pieces() -> bytes:
 
 
 def profile_bomb() -> bytes:
-    return small(chunk(b"iCCP", b"p\0\0" + zeros(200_000_000)))
+    return small(chunk(b"iCCP", b"p\0\0" + zeros(60_000_000)))
 
 
 def too_many_bytes() -> bytes:
@@ -305,7 +305,7 @@ def too_many_bytes() -> bytes:
 
 
 def packed_bomb() -> bytes:
-    return gzip.compress(zeros(100_000_000))
+    return gzip.compress(zeros(60_000_000))
 
 
 # Strips and sizes
@@ -513,14 +513,14 @@ def still_animation() -> bytes:
 
 def text_bomb() -> bytes:
     return small(
-        chunk(b"zTXt", b"Comment\0\0" + zeros(100_000_000))
-        + chunk(b"iTXt", b"Comment\0\1\0\0\0" + zeros(100_000_000))
+        chunk(b"zTXt", b"Comment\0\0" + zeros(60_000_000))
+        + chunk(b"iTXt", b"Comment\0\1\0\0\0" + zeros(60_000_000))
     )
 
 
 def pixel_bomb() -> bytes:
-    """50 by 50 pixels, and then 200 MB that nobody needs to see."""
-    return by_hand(50, 50, zeros(200_000_000))
+    """50 by 50 pixels, and then 60 MB that nobody needs to see."""
+    return by_hand(50, 50, zeros(60_000_000))
 
 
 def huge_exif() -> bytes:

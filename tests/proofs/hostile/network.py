@@ -36,7 +36,7 @@ class Network:
         def connect(connection: socket.socket, address: Any) -> None:
             network._connect(connection, network._way(connection, address))
 
-        socket.socket.connect = connect  # type: ignore[method-assign]
+        socket.socket.connect = connect  # type: ignore[method-assign,assignment]
         socket.getaddrinfo = self._find  # type: ignore[assignment]
 
     def forget(self) -> None:

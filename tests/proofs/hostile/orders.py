@@ -85,7 +85,8 @@ def wrongs(case: Case, pk: str) -> Iterator[str]:
     order = Generation.objects.get(pk=pk)
     found = outcome(pk)
     if found != case.expected:
-        yield f"{found} instead of {case.expected} ({order.reason} {order.detail[:80]})"
+        last = order.events.last()
+        yield f"{found} instead of {case.expected}: {last.message[:80] if last else ''}"
     is_clean = case.expected == "clean"
     charges = LedgerEntry.objects.filter(hold__reference=order.hold_reference, kind="capture")
     charged = -sum(charges.values_list("balance_change", flat=True))
@@ -120,13 +121,13 @@ def impurities(name: str) -> Iterator[str]:
         image.load()
         if {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[name.rpartition(".")[2]] != image.format:
             yield f"{name} is {image.format}"
-        if getattr(image, "n_frames", 1) != 1:
-            yield f"{name} has {image.n_frames} pictures"
+        if (pictures_inside := getattr(image, "n_frames", 1)) != 1:
+            yield f"{name} has {pictures_inside} pictures"
         if also := {"comment", "Comment", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
             yield f"{name} has {also}"
-        if also := set(image.getexif()) - {ORIENTATION}:
-            yield f"{name} has EXIF {also}"
-    if pictures.check(data).data != data:
+        if tags := set(image.getexif()) - {ORIENTATION}:
+            yield f"{name} has EXIF {tags}"
+    if ".thumb." not in name and pictures.check(data).data != data:
         yield f"{name} is not clean"
 
 
