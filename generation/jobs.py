@@ -99,7 +99,11 @@ def submit() -> None:
         credits_text(generation.kie_credits),
         dollars_text(generation.cost),
     )
-    _create(generation)
+    try:
+        _create(generation)
+    finally:
+        with suppress(RedisError):
+            creates().answered(lifecycle.call_of(generation))
 
 
 def _may_create(generation: Generation) -> bool:

@@ -4,6 +4,9 @@ KIE takes 20 createTask calls in any 10 seconds per account and refuses the rest
 its clock and the network's. (A token bucket would let 2 × 18 through around a window's edge.) The
 window of recordInfo is ours alone: KIE names no number, and refuses "tight parallel polling".
 
+A call counts from when its answer came, so that it does not matter how long it was on its way: at
+KIE, which took it earlier, no ten seconds hold more than are allowed here.
+
 A window that Redis has lost (FLUSHALL, a new server) does not open by itself: its calls have to be
 told again, from the rows, before the next one may go.
 """
@@ -38,6 +41,15 @@ if taken > 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return taken
 """
 
+# ARGV: the window's milliseconds, the caller's name.
+ANSWERED = """
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+redis.call('ZADD', KEYS[1], 'XX', ms, ARGV[2] .. ':1')
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 0
+"""
+
 # ARGV: the window's milliseconds, then name and age in milliseconds of each call that was made.
 RETELL = """
 local now = redis.call('TIME')
@@ -70,6 +82,10 @@ class Window:
         if taken < 0:
             raise WindowLost(self.name)
         return taken
+
+    def answered(self, caller: str) -> None:
+        """The call that this caller took has its answer, or will not get one."""
+        self.redis.eval(ANSWERED, 3, *self._keys(), WINDOW_MS, caller)
 
     def retell(self, ages: Mapping[str, float]) -> None:
         """Opens a lost window. `ages`: seconds since each call of the last window, by caller."""
