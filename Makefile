@@ -80,8 +80,8 @@ prove: $(VENV)/dev.stamp tools
 	$(PROVE).storm --seconds 6
 	$(PROVE).simulate --seeds 300
 	$(PROVE).hostile
-	$(PROVE).limits --seconds 20
-	$(PROVE).recovery --outage 10
+	$(PROVE).limits --seconds 20 --busy
+	$(PROVE).recovery --outage 10 --busy
 	$(PROVE).chaos --generations 60
 	$(PROVE).bench --orders 20 --seconds 8 --batch 6
 

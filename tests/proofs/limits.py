@@ -54,7 +54,7 @@ def main() -> int:
         for is_wrong, words in (
             (most > KIES_LIMIT, f"{most} creates in ten seconds"),
             (refused > 0, f"KIE refused {refused}"),
-            (used < USED_AT_LEAST, f"only {used:.0%} used"),
+            (used < USED_AT_LEAST and not options.busy, f"only {used:.0%} used"),
         )
         if is_wrong
     ]
@@ -73,6 +73,9 @@ def most_in_a_window(times: list[float]) -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proofs.limits", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, metavar="S")
+    parser.add_argument(
+        "--busy", action="store_true", help="others use this machine: what is used is only printed"
+    )
     return parser.parse_args()
 
 
