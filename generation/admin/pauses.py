@@ -37,7 +37,7 @@ class PauseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """To take a pause away is to delete it, on a page that says what happens then."""
 
     form = PauseForm
-    list_display = ["provider", "why", "since", "end"]
+    list_display = ["provider", "end", "why", "since"]
     fields = ["provider", "why", "since"]
     readonly_fields = ["since"]
     actions = None
