@@ -75,9 +75,14 @@ def holds_stay_until_the_end() -> Orders:
 
 
 def taken_back_is_given_back() -> Orders:
-    """Who took the credits back has them, and no picture that was to be thrown away."""
+    """Who took the credits back has them, no place in line, and no picture that was to be thrown
+    away."""
     taken = _paid().exclude(taken_back="")
-    return taken.filter(Q(is_given_back=False) | Q(taken_back=TakenBack.DISCARD, state=State.DONE))
+    return taken.filter(
+        Q(is_given_back=False)
+        | Q(state=State.QUEUED)
+        | Q(taken_back=TakenBack.DISCARD, state=State.DONE)
+    )
 
 
 def entries_belong_to_an_order() -> Iterable[object]:

@@ -201,16 +201,21 @@ def calls_of_the_last(window: timedelta) -> dict[str, float]:
 
 
 def send_back(generation: Generation, seconds: float, why: str, answer: Any = None) -> None:
-    """Nothing was taken: the order goes back in line."""
-    _move(
-        generation,
-        State.QUEUED,
-        why,
-        answer,
-        next_at=_in(seconds),
-        submitted_at=None,
-        attempts=F("attempts") + 1,
-    )
+    """Nothing was taken: the order goes back in line. One whose credits were taken back while it
+    was being sent ends here: nobody would pay for it any more."""
+    with transaction.atomic():
+        _move(
+            generation,
+            State.QUEUED,
+            why,
+            answer,
+            next_at=_in(seconds),
+            submitted_at=None,
+            attempts=F("attempts") + 1,
+        )
+        if not _row(generation).filter(taken_back="").exists():
+            generation.lease_token = ""
+            _end(generation, State.CANCELLED, Reason.CANCELLED, "Taken back before it was taken")
 
 
 def wait(generation: Generation, seconds: float) -> None:

@@ -183,6 +183,10 @@ BREAKS: tuple[tuple[Callable[[], Iterable[object]], Break], ...] = (
     (audit.holds_stay_until_the_end, a_released_running_order),
     (audit.taken_back_is_given_back, change(done, taken_back=TakenBack.KEEP)),
     (audit.taken_back_is_given_back, a_discarded_picture),
+    (
+        audit.taken_back_is_given_back,
+        change(failed, state=State.QUEUED, taken_back=TakenBack.KEEP),
+    ),
     (audit.entries_belong_to_an_order, a_stray_entry),
     (audit.entries_belong_to_an_order, a_second_charge),
     (audit.done_orders_have_a_stored_picture, a_lost_file),

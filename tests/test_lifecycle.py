@@ -373,6 +373,16 @@ class TestTakenBack:
         assert books(generation) == ("storing", 1300, 0, ["hold", "release"])
         assert not Take.objects.exists()
 
+    @pytest.mark.parametrize("then", TakenBack)
+    def test_it_is_not_sent_again(self, scene: Scene, then: TakenBack) -> None:
+        """KIE refuses it for now, and meanwhile nobody pays for it any more."""
+        generation = place(scene)
+        claimed = sent(generation)
+        assert lifecycle.take_back(generation, then)
+        lifecycle.send_back(claimed, 10, "429")
+        assert books(generation) == ("cancelled", 1300, 0, ["hold", "release"])
+        assert audit.violations() == []
+
     def test_not_what_waits_in_line_or_has_ended(self, scene: Scene) -> None:
         generation = place(scene)
         assert not lifecycle.take_back(generation, TakenBack.KEEP)

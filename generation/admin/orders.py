@@ -161,7 +161,15 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         "age",
         "task_id",
     ]
-    list_filter = [WorkFilter, "state", "created_at", MonthFilter, ReasonFilter, "model"]
+    list_filter = [
+        WorkFilter,
+        "state",
+        "taken_back",
+        "created_at",
+        MonthFilter,
+        ReasonFilter,
+        "model",
+    ]
     list_select_related = ["model", "project", "payer"]
     list_per_page = 50
     paginator = CappedPaginator
