@@ -33,10 +33,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What Django's settings must have where nothing is served.
 NO_SITE := SECRET_KEY=only-for-checks VAR_DIR=$(or $(TMPDIR),/tmp)/imagegen-check DATABASE_URL=sqlite://:memory:
 
-PROOFS := chaos simulate storm limits recovery hostile bench
+PROOFS := recovery simulate limits storm bench hostile chaos
 PROVE := $(BIN)/python -m tests.proofs
 
-.PHONY: run test test-sqlite test-postgres check prove $(PROOFS) tools clean
+.PHONY: run test test-sqlite test-postgres check prove $(PROOFS) $(addprefix small-,$(PROOFS)) tools clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp $(TRANSLATIONS)
@@ -76,14 +76,17 @@ bench: N = 500
 bench:
 	$(PROVE).bench --orders $(N)
 
+# Two at a time: some wait more than they work.
 prove: $(VENV)/dev.stamp tools
-	$(PROVE).storm --seconds 6
-	$(PROVE).simulate --seeds 300
-	$(PROVE).hostile
-	$(PROVE).limits --seconds 20 --busy
-	$(PROVE).recovery --outage 10 --busy
-	$(PROVE).chaos --generations 60
-	$(PROVE).bench --orders 20 --seconds 8 --batch 6
+	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory $(addprefix small-,$(PROOFS))
+
+small-chaos: ; $(PROVE).chaos --generations 60
+small-simulate: ; $(PROVE).simulate --seeds 120
+small-storm: ; $(PROVE).storm --seconds 6
+small-limits: ; $(PROVE).limits --seconds 20 --busy
+small-recovery: ; $(PROVE).recovery --outage 10 --busy
+small-hostile: ; $(PROVE).hostile
+small-bench: ; $(PROVE).bench --orders 20 --seconds 8 --batch 6
 
 # What the tests need beside Python: a browser, PostgreSQL's server programs, msgfmt.
 tools:
