@@ -189,8 +189,8 @@ class Command(BaseCommand):
 
 
 def _user(name: str, **flags: bool) -> User:
-    user, _new = get_user_model().objects.get_or_create(username=name, defaults=flags)
-    if not user.check_password(name):  # setting it again would end the user's sessions
+    user, new = get_user_model().objects.get_or_create(username=name, defaults=flags)
+    if new or not user.check_password(name):  # setting it again would end the user's sessions
         user.set_password(name)
         user.save(update_fields=["password"])
     return user
