@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from imagegen.run import BASE_DIR, free_port
@@ -29,6 +30,7 @@ class Site:
     environment: dict[str, str]
     log: Path
     token: str  # the demo user's API token
+    since: float = field(default_factory=time.monotonic)
 
     def manage(self, *arguments: str) -> str:
         """Runs a command of manage.py on this site; its output. CalledProcessError if it fails."""
@@ -96,6 +98,14 @@ def fresh_database(server_url: str, name: str) -> Iterator[str]:
             yield f"{server_url.rpartition('/')[0]}/{name}"
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+def address_of(connection: BaseDatabaseWrapper) -> str:
+    """The DATABASE_URL of the tests' own database, for a process that is to meet their rows."""
+    name = connection.settings_dict["NAME"]
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{name}"
+    return f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"
 
 
 def libpq(url: str) -> str:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -137,21 +138,28 @@ def test_a_taken_port_is_said(site: Site, tmp_path: Path) -> None:
     assert processes_of(tmp_path) == set()
 
 
-def test_a_worker_that_is_killed_is_started_again(tmp_path: Path) -> None:
-    port = ("--port", str(free_port()))
-    with servers.program(tmp_path, servers.clean_environment(), *port) as program:
-        log = tmp_path / "site.log"
-        time.sleep(SOON)
-        (pool,), workers = pool_and_workers("pictures", tmp_path)
-        assert len(workers) == 2
-        os.kill(min(workers), signal.SIGKILL)
-        deadline = time.monotonic() + 5
-        while len(now := pool_and_workers("pictures", tmp_path)[1]) < 2 or now == workers:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        os.kill(pool, signal.SIGKILL)
-        servers.wait_for("pictures has ended and was started again.", log, program)
-        assert program.poll() is None
+def test_a_worker_that_is_killed_is_started_again(site: Site) -> None:
+    folder = Path(site.environment["VAR_DIR"])
+    time.sleep(max(0, site.since + SOON - time.monotonic()))
+    (pool,), workers = pool_and_workers("pictures", folder)
+    assert len(workers) == 2
+    os.kill(min(workers), signal.SIGKILL)
+    until(lambda: two_other_workers("pictures", folder, workers), seconds=5)
+    os.kill(pool, signal.SIGKILL)
+    until(lambda: "pictures has ended and was started again." in site.log.read_text())
+    until(lambda: requests.get(f"{site.url}/healthz", timeout=5).status_code == 200)
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def two_other_workers(queue: str, folder: Path, before: set[int]) -> bool:
+    now = pool_and_workers(queue, folder)[1]
+    return len(now) == 2 and now != before
 
 
 def pool_and_workers(queue: str, folder: Path) -> tuple[set[int], set[int]]:
