@@ -1,5 +1,5 @@
 # make run     the site on this machine          make run PORT=8001 HOST=0.0.0.0
-# make test    lint, then all tests on SQLite, then those that touch the database on PostgreSQL
+# make test    lint, all tests on SQLite, those that touch the database on PostgreSQL, make prove
 #                                                make test PYTEST_ARGS="-k ledger" WORKERS=2
 # make check   lint only
 #
@@ -45,7 +45,8 @@ PROVE := $(BIN)/python -m tests.proofs
 run: $(VENV)/run.stamp $(TRANSLATIONS)
 	@exec $(BIN)/python -m imagegen.run --host $(HOST) --port $(PORT)
 
-test: check test-sqlite test-postgres
+# All, or those that PYTEST_ARGS chooses.
+test: check test-sqlite test-postgres $(if $(PYTEST_ARGS),,prove)
 
 test-sqlite: $(VENV)/dev.stamp $(TRANSLATIONS) tools
 	$(PYTEST) $(PYTEST_ARGS)
