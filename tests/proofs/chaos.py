@@ -29,10 +29,12 @@ from tests.proofs.stand import WORKERS, Options, Stand
 STORAGE_FAULTS = 0.09
 SLOW_SECONDS = 12  # longer than a worker waits for an answer
 MODELS = ("seedream-3.0/2k", "z-image", "google/imagen4-fast")
-NUMBERS = {"ORDER_WORKERS": "2", "PICTURE_WORKERS": "4"}
+NUMBERS = {"ORDER_WORKERS": "2", "PICTURE_WORKERS": "6"}
 LARGEST_EDGE = 256  # of the pictures; drawing and decoding real ones is not what is proved
 CREATES = 300  # in 10 s, so that KIE's own limit is not what is measured
-ORDERS_A_SECOND = 6.0  # that come in
+LEAST_RATE, MOST_RATE = 5.0, 10.0  # orders that come in, a second
+ARRIVAL_SECONDS = 30  # in which all of them come in, as far as the rates allow
+LEAST_GENERATIONS = 30  # so that every fault has its turn
 MOST_OPEN = 200  # orders; customers wait while so many are under way
 WORD = "31 minutes"  # a little more than lifecycle.WORD_AFTER
 ROUNDS = 6  # of moving the times back, at most
@@ -74,6 +76,8 @@ class Chaos:
         self.open = 0  # orders, as of the last look
         self._stand = stand
         self._options = options
+        self._rate = min(MOST_RATE, max(LEAST_RATE, options.generations / ARRIVAL_SECONDS))
+        self._began = 0.0
         self._kill = threading.Event()
         self._database: psycopg.Connection[Any] | None = None
         self.prices = dict(self._ask(PRICES))
@@ -88,7 +92,7 @@ class Chaos:
 
     def _may_order(self) -> bool:
         so_far = time.monotonic() - self._began
-        return self.open < MOST_OPEN and self.customers.begun < so_far * ORDERS_A_SECOND
+        return self.open < MOST_OPEN and self.customers.begun < so_far * self._rate
 
     def _customers(self) -> list[Customer]:
         """Four with enough credits, one with enough for a few orders, one with none."""
@@ -261,10 +265,13 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proofs.chaos", description=__doc__)
     add = parser.add_argument
-    add("--generations", type=int, default=300, metavar="N", help="at least 30")
+    add("--generations", type=int, default=300, metavar="N")
     add("--seed", type=int, default=1, help="of what is drawn; the machine's timing has none")
     add("--seconds-between-kills", type=float, default=0.5, metavar="S")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.generations < LEAST_GENERATIONS:
+        parser.error(f"at least {LEAST_GENERATIONS} generations, or there are faults without any")
+    return options
 
 
 def too_tame(stand: Stand, chaos: Chaos) -> Iterator[str]:
@@ -299,7 +306,10 @@ def report(stand: Stand, chaos: Chaos, seed: int) -> Iterator[str]:
         f" ({os.cpu_count()} cores, seed {seed})"
     )
     yield f"  orders     {_counted(chaos.ended)}; {refused} refused for want of credits"
-    yield f"             {happened.waited} waited for a word of KIE's, or were set aside"
+    yield (
+        f"             {happened.waited} waited for a word of KIE's, or were set aside: their times"
+        f" were moved back by {WORD}, again and again until none was open"
+    )
     yield f"  killed     {_counted(happened.killed)}; rows whose worker died: {chaos.deaths}"
     yield (
         f"  outages    FLUSHALL at {happened.flushed_at:.0f} s, PostgreSQL down from"
