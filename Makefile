@@ -1,5 +1,5 @@
 # make run     the site on this machine          make run PORT=8001 HOST=0.0.0.0
-# make test    lint, all tests on SQLite, those that touch the database on PostgreSQL, make prove
+# make test    lint, all tests on SQLite, those that touch the database on PostgreSQL
 #                                                make test PYTEST_ARGS="-k ledger" WORKERS=2
 # make check   lint only
 #
@@ -45,8 +45,7 @@ PROVE := $(BIN)/python -m tests.proofs
 run: $(VENV)/run.stamp $(TRANSLATIONS)
 	@exec $(BIN)/python -m imagegen.run --host $(HOST) --port $(PORT)
 
-# All, or those that PYTEST_ARGS chooses.
-test: check test-sqlite test-postgres $(if $(PYTEST_ARGS),,prove)
+test: check test-sqlite test-postgres
 
 test-sqlite: $(VENV)/dev.stamp $(TRANSLATIONS) tools
 	$(PYTEST) $(PYTEST_ARGS)

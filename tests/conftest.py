@@ -145,6 +145,13 @@ def project(alice: User, bob: User) -> Project:
 
 
 @pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """The databases go with their server, or their folder (tests/with_postgres.py, FOLDER). To drop
+    one fails where a process that a test has started is not quite gone."""
+    return True
+
+
+@pytest.fixture(scope="session")
 def catalogue_rows(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> CatalogueRows:
     """What `load_kie_models` makes; that takes eight times as long as copying it."""
     from django.core.management import call_command
