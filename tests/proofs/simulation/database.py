@@ -78,10 +78,10 @@ class Database:
             raise OperationalError("server closed the connection unexpectedly")
         words = [word for word in params or () if type(word) is str and len(word) == ID_LENGTH]
         step.words.update(words)
-        result = execute(sql, params, many, context)
-        if sql.startswith("BEGIN"):
+        if not connection.in_atomic_block:
             self._has_written, self._about = False, []
-        elif sql.startswith(WRITES) and context["cursor"].rowcount:
+        result = execute(sql, params, many, context)
+        if sql.startswith(WRITES) and context["cursor"].rowcount:
             self._about += words
             self._has_written = True
             if not connection.in_atomic_block:

@@ -26,6 +26,7 @@ from tests.proofs.simulation.world import World
 
 FILES = "https://files.kie.test"
 UNTIL_TIMED_OUT = 10.0  # seconds that the product waits for an answer
+NO_WORD = 1800.0  # seconds after which the product gives up a task of which nobody told
 APPEARS_IN = 80.0  # seconds in which recordInfo may not know a new task yet
 RETRIES = (15.0, 30.0, 60.0)  # seconds to KIE's repeats of a callback that was not answered
 DURATIONS = (0.05, 1.0, 3.0, 6.0, 12.0, 25.0)  # of a task, in seconds
@@ -286,7 +287,7 @@ class Kie:
         delays = {
             "lost": [],
             "twice": [until_end, until_end + rng.choice((0.0, 0.3, 40.0))],
-            "late": [until_end + rng.uniform(60, 1500)],
+            "late": [until_end + rng.choice((rng.uniform(60, 1500), NO_WORD + 2 * rng.random()))],
             "after give-up": [until_end + rng.choice((2000.0, 7000.0, 90_000.0))],
         }.get(kind, [until_end + rng.random() / 2])
         for delay in delays:
@@ -297,7 +298,9 @@ class Kie:
         if kind == "of a task nobody knows":
             claimed = f"{self.world.rng.getrandbits(128):032x}"
         elif kind == "of another order's task":
-            claimed = next((t.id for t in self.tasks.values() if t is not task), task.id)
+            known = self.known_tasks()
+            others = [t.id for t in self.tasks.values() if t is not task]
+            claimed = min(others, key=known.__contains__, default=task.id)
         forged = claimed != task.id
         headers = {} if kind == "unsigned" else self._signature(claimed)
 

@@ -114,18 +114,28 @@ RULES = (
     ),
     Rule(("store: *", "tick: after lifecycle.put_off"), {"task": PICTURES}, "there is a picture"),
     Rule(
-        ("store: after decoding", "store: after lifecycle.renew"),
+        ("store: after decoding",),
         {"link": ("fine", "slow", "expired")},
         "something like a picture has arrived",
+    ),
+    Rule(
+        ("store: after lifecycle.renew",),
+        {"link": ("fine", "slow", "expired", "not a picture")},
+        "bytes have arrived, or are arriving after a picture that did not",
+        is_strict=False,
     ),
     Rule(
         ("store: after the * is stored", "store: after lifecycle.keep_stored"),
         {
             "link": ("fine", "slow", "expired"),
             "decoder": ("fine",),
-            "storage": ("fine", "slow", "written, no answer"),
         },
         "a good picture was stored",
+    ),
+    Rule(
+        ("store: after the thumbnail is stored",),
+        {"storage": ("fine", "slow", "written, no answer")},
+        "it was stored",
     ),
     Rule(
         ("store: after lifecycle.keep_stored",),

@@ -132,14 +132,15 @@ class Workers:
             return SimpleNamespace()
         for _copy in range(1 + (rng.random() < bells.doubled)):
             delay = rng.uniform(0.5, 20) if rng.random() < bells.delayed else 0.001
-            self.world.later(delay, lambda: self._arrives(job))
+            self.world.later(delay, lambda: self.hear(job.rpartition(".")[2]))
         return SimpleNamespace()
 
     def flush(self) -> None:
         self.waiting.clear()
 
-    def _arrives(self, job: str) -> None:
-        self.waiting.append(job.rpartition(".")[2])
+    def hear(self, job: str) -> None:
+        """A bell arrives."""
+        self.waiting.append(job)
         self.look()
 
     def look(self) -> None:

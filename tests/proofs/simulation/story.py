@@ -46,6 +46,7 @@ STEPS = {
     "take back": Mortal(2, 1, ["createTask"]),
 }
 DAY = 86_400.0
+VISITS = 3  # of staff to what a day without power has left on their list
 INJECTED = (OperationalError, JobTimeoutException)
 
 
@@ -77,8 +78,10 @@ class Story:
         }
         stand_ins.take_their_places(self)
         self.people = People(self.world, self.kie)
-        self.ticker = Ticker(self.world, database)
+        self.ticker = Ticker(self.world, database, self.queues["orders"])
         self.verdict = Verdict(database, self.kie, self.files, self.people)
+        self.dark_until = 0.0
+        self.was_off_for_a_day = False  # KIE's links and our patience end then
         self.wrong: list[str] = []
         self.deaths: list[Death] = []
         self.lives: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -92,12 +95,19 @@ class Story:
         """The whole of it; what was wrong."""
         self._begin()
         try:
-            self.world.run(until=lambda: bool(self.wrong))
+            self._go_on()
+            for _visit in range(VISITS if self.was_off_for_a_day else 0):
+                self.people.look_after(carefully=True)
+                self._go_on()
         except Endless as endless:
             self.wrong.append(f"it does not come to its end: {endless}")
         if not self.wrong:
             self.wrong += self.verdict.at_the_end()
         return self.wrong
+
+    def _go_on(self) -> None:
+        """Until nothing is to come, or something is wrong."""
+        self.world.run(until=lambda: bool(self.wrong))
 
     def _listen(self) -> None:
         world = self.world
@@ -119,6 +129,7 @@ class Story:
 
     def _begin(self) -> None:
         rng, world = self.rng, self.world
+        self.ticker.stray = rng.random() < 0.6
         world.switches = rng.choice((0.0, 0.03, 0.3))
         world.stalls = rng.choice((0.0, 0.0, 0.002, 0.01))
         self.database.faults = rng.choice((0.0, 0.0, 0.0, 0.0, 0.004))
@@ -151,7 +162,7 @@ class Story:
 
     def _place_orders(self) -> None:
         rng = self.rng
-        for number in range(rng.choice((1, 1, 2, 2, 3, 4))):
+        for number in range(rng.choice((1, 1, 1, 2, 2, 3))):
             model = rng.choice((MODELS[0], MODELS[0], MODELS[1]))
             wish = Wish(f"wish {number + 1}", rng.choice(list(USERS)), model, rng.random() < 0.5)
             at = rng.choice((0.0, 0.5, rng.uniform(0, 30)))
@@ -197,10 +208,13 @@ class Story:
         for queue in self.queues.values():
             queue.is_off = True
         self.world.kill_all()
-        self._at(seconds or self.rng.choice((3, 60, 2000, DAY)), self._power_comes)
+        seconds = seconds or self.rng.choice((3, 60, 2000, DAY))
+        self.was_off_for_a_day |= seconds == DAY
+        self.dark_until = max(self.dark_until, self.world.now + seconds)
+        self._at(seconds, self._power_comes)
 
     def _power_comes(self) -> None:
-        if self.people.is_site_off:
+        if self.people.is_site_off and self.world.now >= self.dark_until:
             self.world.tell("the power is back")
             self.people.is_site_off = self.ticker.is_off = False
             self.ticker.wake()
@@ -271,6 +285,8 @@ class Story:
 
     def _on_write(self) -> None:
         self.ticker.wake()
+        if step := self.world.step:
+            self.wrong += self.verdict.at_a_write(step)
         watched = self.rng.random() < self.audited or self.world.is_told
         if watched and self.database.is_wrong():
             self.wrong += self.database.violations()

@@ -10,9 +10,30 @@ from tests.proofs.simulation.database import Database
 from tests.proofs.simulation.files import Files, picture
 from tests.proofs.simulation.kie import BLOCKED, NO_FOR_NOW, Kie, Task
 from tests.proofs.simulation.people import USERS, People, Wish
+from tests.proofs.simulation.world import Step
 
 # After these createTask may go out again: KIE has clearly not taken the order.
 CLEAR_NO = {*NO_FOR_NOW, *BLOCKED, "HTTP 429", "connection refused", "no connection in time"}
+# What only the worker may write who has the order's lease, and the tick when that has run out.
+LEASED = {
+    f"lifecycle.{name}"
+    for name in (
+        "submitting",
+        "send_back",
+        "wait",
+        "unclear",
+        "still_running",
+        "ask_again",
+        "no_news",
+        "succeeded",
+        "renew",
+        "put_off",
+        "discard",
+        "done",
+        "fail",
+        "give_up",
+    )
+}
 OPEN = ("queued", "submitting", "unknown", "running", "storing")
 
 ORDERS = """
@@ -51,6 +72,24 @@ class Order:
 class Verdict:
     def __init__(self, database: Database, kie: Kie, files: Files, people: People) -> None:
         self.database, self.kie, self.files, self.people = database, kie, files, people
+        self._workers: dict[str, Step] = {}  # who claimed each order last
+
+    def at_a_write(self, step: Step) -> list[str]:
+        """The step has just written something that lasts: might it?"""
+        what = step.effects[-1]
+        if what == "lifecycle.claim":
+            for id_, token in self.database.rows(
+                "SELECT id, lease_token FROM generation_generation"
+            ):
+                if token in step.about:
+                    self._workers[id_] = step
+        if what not in LEASED or not step.is_job:
+            return []
+        return [
+            f"{step.name}: {what} of {id_}, which another worker has"
+            for id_ in sorted(step.about & self._workers.keys())
+            if self._workers[id_] is not step
+        ]
 
     def at_a_create(self, name: str) -> list[str]:
         """createTask has arrived at KIE: was it right to send it?"""

@@ -22,7 +22,8 @@ from rq.timeouts import JobTimeoutException
 BEGINNING = datetime(2026, 1, 5, 9, tzinfo=UTC)
 JOB_SECONDS = 180.0  # RQ's time-out of a job (settings.RQ_QUEUES)
 POINT_SECONDS = 0.0004  # that pass between two statements
-ENDLESS = 40_000  # events of one seed: more is a life that goes round in circles
+MOST_EVENTS = 20_000  # of one story: more is a life that goes round in circles
+MOST_SECONDS = 6 * 86_400.0
 
 
 class Clock:
@@ -124,7 +125,7 @@ class World:
         """Lets time go on, until this is so or nothing is to come."""
         while self._coming and not until():
             self.events += 1
-            if self.events > ENDLESS:
+            if self.events > MOST_EVENTS or self.now > MOST_SECONDS:
                 raise Endless(f"{self.events} events, {self.now:.0f} s")
             at, _, do = heapq.heappop(self._coming)
             self.now = max(self.now, at)
