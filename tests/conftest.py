@@ -145,13 +145,6 @@ def project(alice: User, bob: User) -> Project:
 
 
 @pytest.fixture(scope="session")
-def django_db_keepdb() -> bool:
-    """The databases go with their server, or their folder (tests/with_postgres.py, FOLDER). To drop
-    one fails where a process that a test has started is not quite gone."""
-    return True
-
-
-@pytest.fixture(scope="session")
 def catalogue_rows(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> CatalogueRows:
     """What `load_kie_models` makes; that takes eight times as long as copying it."""
     from django.core.management import call_command
@@ -207,6 +200,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Site]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    from django.db import connections
+
     # Playwright runs an event loop in this thread, which Django takes for asynchronous code.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     # The first is the same browser without what draws windows: it takes less than half the time.
@@ -219,6 +214,9 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+        # Because of that loop, tests behind a browser's had database connections of their own, which
+        # would stand in the way when the database is dropped.
+        connections.close_all()
 
 
 @pytest.fixture
