@@ -214,8 +214,8 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
-        # Because of that loop, tests behind a browser's had database connections of their own, which
-        # would stand in the way when the database is dropped.
+        # Because of that loop, the tests behind a browser's had database connections of their own,
+        # which would stand in the way when the database is dropped.
         connections.close_all()
 
 
