@@ -28,8 +28,10 @@ from django.utils.translation import gettext_lazy as _
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 40_000_000
+MAX_PIXELS = 50_000_000  # the decoder's own limit
 WALL_SECONDS = 15
 DECODER = Path(__file__).with_name("decoder.py")
+STORAGE_ERRORS = (OSError, Boto3Error, BotoCoreError, ClientError)
 
 FAULTS: dict[str, Promise] = {
     "not_a_picture": _("This is not a PNG, JPEG or WebP picture."),
@@ -62,7 +64,11 @@ class DecoderSlow(DecoderDown):
 
 
 class StorageDown(Exception):
-    """The storage did not take the picture: try again later."""
+    """The storage did not take the picture, or did not give it: try again later."""
+
+
+class PictureGone(Exception):
+    """The storage has no such file."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,18 @@ def store(picture: Picture, name: str) -> Stored:
     )
 
 
+def read(name: str) -> bytes:
+    """A stored file, whole. Raises PictureGone or StorageDown."""
+    try:
+        with default_storage.open(name) as file:
+            data: bytes = file.read()
+    except FileNotFoundError as error:
+        raise PictureGone(name) from error
+    except STORAGE_ERRORS as error:
+        raise StorageDown(f"{name}: {error}") from error
+    return data
+
+
 def _kind_of(data: bytes) -> Kind:
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return PNG
@@ -207,5 +225,5 @@ def _judge(returncode: int) -> None:
 def _keep(name: str, data: bytes, content_type: str) -> str:
     try:
         return default_storage.save(name, SimpleUploadedFile(name, data, content_type))
-    except (OSError, Boto3Error, BotoCoreError, ClientError) as error:
+    except STORAGE_ERRORS as error:
         raise StorageDown(f"{name}: {error}") from error

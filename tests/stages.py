@@ -37,14 +37,14 @@ def ordered(subject: Scene | Character, user: User | None = None) -> Generation:
     """Waits in line."""
     owner = subject.project.owner
     order = orders.prepare(orders.Wish(project=subject.project, subject=subject))
-    terms = orders.Terms(user=user or owner, payer=owner, key=uuid4().hex)
+    terms = orders.Terms(user=user or owner, key=uuid4().hex)
     return orders.place(order, terms)
 
 
 def ordered_alone(user: User) -> Generation:
     """An order of a program, for no project."""
-    order = orders.prepare(orders.Wish(prompt="Duny"))
-    return orders.place(order, orders.Terms(user=user, payer=user, key=uuid4().hex))
+    order = orders.prepare(orders.Wish(prompt="Duny", payer_named=user))
+    return orders.place(order, orders.Terms(user=user, key=uuid4().hex))
 
 
 def running(order: Generation, word: str = "generating") -> Generation:

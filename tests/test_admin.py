@@ -94,7 +94,7 @@ def grant(user: User, hundredths: int) -> CreditLedger:
 def place(scene: Scene, key: str = "k") -> Generation:
     owner = scene.project.owner
     order = orders.prepare(orders.Wish(project=scene.project, subject=scene))
-    return orders.place(order, orders.Terms(user=owner, payer=owner, key=key))
+    return orders.place(order, orders.Terms(user=owner, key=key))
 
 
 @cache

@@ -212,7 +212,7 @@ def test_a_scene_that_is_deleted_meanwhile(project: Project, alice: User) -> Non
     order = orders.prepare(orders.Wish(project=project, subject=scene))
     Scene.objects.filter(pk=scene.pk).delete()
     with pytest.raises(orders.OrderRefused) as caught:
-        orders.place(order, orders.Terms(user=alice, payer=alice, key="k"))
+        orders.place(order, orders.Terms(user=alice, key="k"))
     assert caught.value.code == "gone"
 
 

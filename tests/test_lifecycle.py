@@ -49,7 +49,7 @@ def scene(project: Project, catalogue: None) -> Scene:
 def place(scene: Scene, key: str = "k1") -> Generation:
     user = scene.project.owner
     order = orders.prepare(orders.Wish(project=scene.project, subject=scene))
-    return orders.place(order, orders.Terms(user=user, payer=user, key=key))
+    return orders.place(order, orders.Terms(user=user, key=key))
 
 
 def claim(generation: Generation, state: State) -> Generation:
@@ -146,7 +146,7 @@ class TestPlacing:
         user = scene.project.owner
         order = orders.prepare(orders.Wish(project=scene.project, subject=scene))
         with pytest.raises(orders.OrderRefused) as caught:
-            orders.place(order, orders.Terms(user=user, payer=user, key="k", shown_price=600))
+            orders.place(order, orders.Terms(user=user, key="k", shown_price=600))
         assert (caught.value.code, caught.value.status) == ("price_changed", 409)
         assert not Generation.objects.exists()
 
