@@ -64,7 +64,7 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         active = KieModel.objects.filter(is_active=True).prefetch_related("prices")
-        self.catalogue = [m for m in active if Operation.GENERATE in m.operations]
+        self.catalogue = [model for model in active if model.can(Operation.GENERATE)]
         self.percent = percent_for(self.instance.project.owner)
         self.replaced: list[str] = []
         self._offer_providers()
@@ -106,7 +106,7 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         model_id: str = self.cleaned_data["model"]
         if self.chosen is None or not self.chosen.is_active:
             raise ValidationError(_("This model is not offered any more. Choose another one."))
-        if Operation.GENERATE not in self.chosen.operations:
+        if not self.chosen.can(Operation.GENERATE):
             raise ValidationError(_("This model only works on pictures that are there."))
         if not price_list(self.chosen, self.percent):
             raise ValidationError(_("This model has no price yet, so it cannot be ordered."))

@@ -257,6 +257,9 @@ class KieModel(models.Model):
         named = {operation for word in self.modality for operation in MODALITIES.get(word, ())}
         return tuple(o for o in Operation if o in named and self._is_ready_for(o))
 
+    def can(self, operation: Operation) -> bool:
+        return operation in self.operations
+
     def _is_ready_for(self, operation: Operation) -> bool:
         """A picture that comes from words needs no other one but those of its cast."""
         if operation != Operation.GENERATE:

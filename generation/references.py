@@ -68,7 +68,7 @@ def people_in(wish: Wish) -> tuple[CastMember, ...]:
 
 
 def _check_operation(wish: Wish, model: KieModel) -> None:
-    if wish.operation not in model.operations:
+    if not model.can(wish.operation):
         raise OrderRefused(
             "operation",
             _("%(model)s cannot do this: %(operation)s.")

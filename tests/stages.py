@@ -33,6 +33,29 @@ def add_scene(project: Project, number: int | str = 1, description: str = "Duny"
     )
 
 
+def add_character(project: Project, name: str = "Miro") -> Character:
+    """With a picture of their own, whose files nobody reads."""
+    person = Character.objects.create(project=project, name=name, description="Tall")
+    add_take(person)
+    return person
+
+
+def add_take(subject: Scene | Character) -> Take:
+    """A picture that somebody uploaded; there is no file behind it."""
+    return Take.objects.create(
+        project=subject.project,
+        scene=subject if isinstance(subject, Scene) else None,
+        character=subject if isinstance(subject, Character) else None,
+        made_by=subject.project.owner,
+        image=f"takes/{uuid4().hex}.png",
+        thumbnail="takes/thumb.webp",
+        content_type="image/png",
+        width=1600,
+        height=900,
+        size=1000,
+    )
+
+
 def ordered(subject: Scene | Character, user: User | None = None) -> Generation:
     """Waits in line."""
     owner = subject.project.owner

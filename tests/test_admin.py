@@ -282,7 +282,13 @@ def form_of(model: KieModel | None = None, **changes: Any) -> dict[str, Any]:
         "quirks": "",
         "source": "",
         "as_of": "",
+        "prompt_use": "required",
+        "prompt_min_length": "1",
         "prompt_max_length": "",
+        "count_field": "",
+        "counts": "{}",
+        "picture_fields": "[]",
+        "price_edges": "{}",
         "prices-TOTAL_FORMS": "0",
         "prices-INITIAL_FORMS": "0",
     }

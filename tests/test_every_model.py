@@ -98,9 +98,16 @@ def wishes_for(entry: Entry, film: Set) -> Iterator[Wish]:
     model = KieModel.objects.get(model_id=entry.model_id)
     for operation in model.operations:
         for resolution in entry.resolutions or [""]:
-            yield wish_for(model, operation, resolution, film)
+            wish = wish_for(model, operation, resolution, film)
+            if not wish.source or resolution not in not_for_pictures(entry):
+                yield wish
         for count in entry.counts:
             yield replace(wish_for(model, operation, "", film), count=int(count))
+
+
+def not_for_pictures(entry: Entry) -> set[str]:
+    """Resolutions at which the model takes no pictures: it makes them from words alone."""
+    return {name for field in entry.picture_fields for name in field.get("not_at", ())}
 
 
 def wish_for(model: KieModel, operation: Operation, resolution: str, film: Set) -> Wish:

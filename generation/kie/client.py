@@ -32,8 +32,6 @@ MOST_KEPT = 64  # connections
 STALE_SECONDS = 2.0  # a lease is longer than this and another whole call
 MOST_BYTES = 1_000_000
 MOST_URLS = 32  # a picture and up to 16 layers of it
-QUICK = Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS, total=DEADLINE_SECONDS)
-PATIENT = Timeout(connect=UPLOAD_SECONDS, read=ANSWER_SECONDS, total=UPLOAD_SECONDS)
 MOST_CREDITS = 10**15  # hundredths; what the database's columns surely hold
 
 
@@ -151,7 +149,7 @@ class Kie:
         """
         answer = self._post(
             f"{self.upload_url}/api/file-stream-upload",
-            PATIENT,
+            _in_time(UPLOAD_SECONDS, UPLOAD_SECONDS),
             files={"file": (name, data, content_type)},
             data={"uploadPath": "references", "fileName": name},
         )
@@ -166,14 +164,14 @@ class Kie:
         request = self._request("GET", url, params=params)
         began = monotonic()
         try:
-            return _answer(self._kept, request, QUICK)
+            return _answer(self._kept, request, _in_time())
         except _Broken:  # KIE may close a kept connection at any time; that shows at once
             if monotonic() - began > STALE_SECONDS:
                 raise
-        return self._sent_alone(request, QUICK)
+        return self._sent_alone(request, _in_time())
 
     def _post(self, url: str, timeout: Timeout | None = None, **body: Any) -> dict[str, Any]:
-        return self._sent_alone(self._request("POST", url, **body), timeout or QUICK)
+        return self._sent_alone(self._request("POST", url, **body), timeout or _in_time())
 
     def _sent_alone(self, request: requests.PreparedRequest, timeout: Timeout) -> dict[str, Any]:
         """Over a connection that nothing else has used or will use."""
@@ -184,6 +182,12 @@ class Kie:
     def _request(self, method: str, url: str, **content: Any) -> requests.PreparedRequest:
         headers = {"Authorization": f"Bearer {self.key}", "User-Agent": USER_AGENT}
         return requests.Request(method, url, headers, **content).prepare()
+
+
+def _in_time(connect: float | None = None, total: float | None = None) -> Timeout:
+    return Timeout(
+        connect=connect or CONNECT_SECONDS, read=ANSWER_SECONDS, total=total or DEADLINE_SECONDS
+    )
 
 
 class _Broken(Unclear):
