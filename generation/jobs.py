@@ -33,7 +33,7 @@ from generation.kie.client import (
 from generation.kie.limiter import WINDOW_MS, Window, WindowLost
 from generation.models import Callback, Generation, Output, Reason, State, TakenBack
 from projects.ids import new_id
-from projects.pictures import PictureGone, StorageDown, Stored
+from projects.pictures import BadPicture, DecoderDown, PictureGone, StorageDown, Stored
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +117,12 @@ def _handed_over(generation: Generation) -> dict[str, str] | None:
     """KIE's addresses of the pictures that go along; None where the order ends or waits."""
     try:
         return uploads.hand_over(kie(), generation, lambda: lifecycle.renew(generation))
-    except (Refused, PictureGone) as error:
+    except (Refused, PictureGone, BadPicture) as error:
         lifecycle.fail(generation, Reason.UPLOAD, str(error))
     except AccountBlocked as error:
         lifecycle.pause(generation.provider, error.words)
         lifecycle.send_back(generation, 0, error.words, error.answer)
-    except (KieError, StorageDown) as error:
+    except (KieError, StorageDown, DecoderDown) as error:
         if generation.attempts >= MOST_UPLOADS:
             lifecycle.fail(generation, Reason.UPLOAD, str(error))
         else:

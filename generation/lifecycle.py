@@ -34,6 +34,7 @@ from generation.models import (
     Event,
     Generation,
     GenerationQuerySet,
+    Operation,
     Output,
     Pause,
     Reason,
@@ -448,7 +449,7 @@ def done(generation: Generation, pictures: Mapping[int, Stored]) -> list[Take]:
                 generation.hold_reference,
                 charge_for(generation, len(takes)),
                 reference=f"generation:{generation.pk}:capture",
-                about=about(generation, real_cost=generation.cost),
+                about=about(generation, real_cost=generation.cost, pictures=len(takes)),
             )
     return takes
 
@@ -563,11 +564,20 @@ def charge_for(generation: Generation, pictures: int) -> int:
     return -(-generation.price * min(pictures, generation.count) // generation.count)
 
 
-def about(generation: Generation, *, why: str = "", real_cost: int = 0) -> ledger.About:
+def about(
+    generation: Generation, *, why: str = "", real_cost: int = 0, pictures: int = 0
+) -> ledger.About:
     """The words of the user's document for a hold, a charge or a release."""
     model = generation.model
     resolution = f" ({generation.resolution})" if generation.resolution else ""
-    metadata = {"model": model.model_id, "kieCredits": generation.kie_credits_number}
+    metadata: dict[str, Any] = {
+        "model": model.model_id,
+        "kieCredits": generation.kie_credits_number,
+    }
+    if generation.operation != Operation.GENERATE:
+        metadata["operation"] = generation.operation
+    if pictures and generation.count > 1:
+        metadata["pictures"] = pictures
     return ledger.About(
         type="image",
         description=f"KIE AI {model.name} generation{resolution}",

@@ -197,25 +197,29 @@ def _check_others(model: KieModel, sent: Sent, others: int) -> None:
         )
 
 
+def fits(field: PictureField, take: Take) -> bool:
+    """Does the model take the file as it is? What is too large can be sent as a smaller copy."""
+    pixels, edge = take.width * take.height, max(take.width, take.height)
+    return (
+        take.size <= (field.max_mb or take.size) * MEGABYTE
+        and pixels <= (field.pixels[1] if field.pixels else pixels)
+        and edge <= (field.edges[1] if field.edges else edge)
+    )
+
+
 def _check_file(model: KieModel, sent: Sent) -> None:
-    """What the model takes of a file: how large, in bytes and in pixels."""
+    """A mask has to fit its picture to the pixel, so there is no smaller copy of it."""
     field, take = model.takes[sent.slot], sent.take
-    told: dict[str, object] = {"model": model, "max": field.max_mb, "width": take.width}
-    told |= {"height": take.height, "size": -(-take.size // MEGABYTE)}
+    least_pixels, least_edge = (field.pixels or (0,))[0], (field.edges or (0,))[0]
     if not take.is_stored:
         words = _("The picture has not been fetched yet.")
     elif not sent.is_uploaded:
         return
-    elif field.max_mb and take.size > field.max_mb * MEGABYTE:
-        words = _("%(model)s takes pictures of up to %(max)d MB; this one has %(size)d MB.")
-    elif not _is_within(field.pixels, take.width * take.height) or not all(
-        _is_within(field.edges, edge) for edge in (take.width, take.height)
-    ):
-        words = _("%(model)s takes no picture of %(width)d × %(height)d pixels.")
+    elif sent.slot == Slot.MASK and not fits(field, take):
+        words = _("The mask is larger than %(model)s takes.")
+    elif take.width * take.height < least_pixels or min(take.width, take.height) < least_edge:
+        words = _("%(model)s takes no picture as small as %(width)d × %(height)d pixels.")
     else:
         return
+    told = {"model": model, "width": take.width, "height": take.height}
     raise OrderRefused("references", words % told, field=API_FIELDS[sent.slot])
-
-
-def _is_within(limits: tuple[int, ...], value: int) -> bool:
-    return not limits or limits[0] <= value <= limits[1]

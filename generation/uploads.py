@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from generation import lifecycle
 from generation.kie.client import Kie
-from generation.models import Generation, Reference
-from generation.references import STANDS_FOR
+from generation.models import Generation, PictureField, Reference, Slot
+from generation.references import MEGABYTE, STANDS_FOR, fits
 from projects import pictures
 from projects.ids import new_id
 
@@ -23,10 +23,11 @@ KEEP_ALIVE_SECONDS = 5
 def hand_over(kie: Kie, order: Generation, keep_alive: Callable[[], None]) -> dict[str, str]:
     """KIE's addresses of an order's pictures, by what stands for them in its request.
 
-    `keep_alive` renews the caller's lease. Raises KieError, or StorageDown or PictureGone where we
-    cannot read a picture ourselves; what was handed over until then is kept.
+    `keep_alive` renews the caller's lease. Raises KieError, or where we cannot read a picture
+    ourselves StorageDown or PictureGone, and where we cannot make it smaller DecoderDown or
+    BadPicture; what was handed over until then is kept.
     """
-    references = list(order.references.select_related("take"))
+    references = list(order.references.select_related("take", "generation__model"))
     stale = [r for r in references if not r.uploaded_at or r.uploaded_at < timezone.now() - FRESH]
     if stale:
         _upload_all(kie, stale, keep_alive)
@@ -52,7 +53,18 @@ def _upload_all(kie: Kie, references: list[Reference], keep_alive: Callable[[], 
 
 def _upload(kie: Kie, reference: Reference) -> str:
     """Runs in a thread; touches no database. An old name may come back stale from KIE's caches."""
-    take = reference.take
-    ending = str(take.image.name).rpartition(".")[2]
+    take, field = reference.take, reference.generation.model.takes.get(Slot(reference.slot))
     data = pictures.read(str(take.image.name))
+    if field and not fits(field, take):
+        return kie.upload(_smaller(data, field), f"{new_id()}.jpg", "image/jpeg")
+    ending = str(take.image.name).rpartition(".")[2]
     return kie.upload(data, f"{new_id()}.{ending}", take.content_type)
+
+
+def _smaller(data: bytes, field: PictureField) -> bytes:
+    return pictures.copy_within(
+        data,
+        (field.max_mb or len(data)) * MEGABYTE,
+        field.pixels[1] if field.pixels else pictures.MAX_PIXELS,
+        field.edges[1] if field.edges else pictures.MAX_EDGE,
+    )
