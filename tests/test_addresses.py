@@ -112,7 +112,8 @@ def _walk(resolver: URLResolver, namespace: str, route: str) -> Iterator[tuple[s
             yield from _walk(pattern, inner, path)
         elif isinstance(pattern, URLPattern):
             name = f"{namespace}{pattern.name or UNNAMED}"
-            yield name, set(pattern.pattern.converters), path
+            found = pattern.pattern
+            yield name, {*found.converters, *found.regex.groupindex}, path
 
 
 def of_staff(name: str) -> bool:
