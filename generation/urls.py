@@ -1,9 +1,21 @@
 """The studio's addresses: boards, orders, money, the API, and where KIE reports."""
 
 from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 
 from generation import api
-from generation.views import board, credits, flow, health, kie, orders, receipts, settings
+from generation.rework import WORKS
+from generation.views import (
+    board,
+    credits,
+    flow,
+    health,
+    kie,
+    orders,
+    receipts,
+    rework,
+    settings,
+)
 
 
 class SubjectConverter:
@@ -18,7 +30,14 @@ class SubjectConverter:
         return f"{value}s"
 
 
+class WorkConverter(StringConverter):
+    """What can be done with a take: "edit", "upscale" …"""
+
+    regex = "|".join(WORKS)
+
+
 register_converter(SubjectConverter, "subject")
+register_converter(WorkConverter, "work")
 
 app_name = "generation"
 urlpatterns = [
@@ -32,6 +51,7 @@ urlpatterns = [
     path("orders/<id:generation_id>/", receipts.order, name="order"),
     path("orders/<id:generation_id>/cancel/", orders.cancel, name="cancel"),
     path("takes/<id:take_id>/receipt/", receipts.take, name="receipt"),
+    path("takes/<id:take_id>/<work:operation>/", rework.rework, name="rework"),
     path("queue/", orders.queue, name="queue"),
     path("credits/", credits.credits, name="credits"),
     path("api/image", api.image, name="api_image"),

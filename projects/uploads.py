@@ -1,7 +1,8 @@
-"""A picture that a person brings along, as a take of a scene or a character."""
+"""A picture that a person brings along, as a take of a scene, a character, or the project."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,18 @@ from django.core.files.uploadedfile import UploadedFile
 
 from projects import pictures
 from projects.ids import new_id
-from projects.models import Character, Scene, Take
+from projects.models import Character, Project, Scene, Take
+from projects.pictures import Picture
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+
+def checked(file: UploadedFile[bytes]) -> Picture:
+    """Raises BadPicture, or DecoderDown when it can be tried again."""
+    if (file.size or 0) > pictures.MAX_BYTES:
+        raise pictures.BadPicture("too_many_bytes")
+    return pictures.check(file.read())
 
 
 def keep(file: UploadedFile[bytes], subject: Scene | Character, user: User) -> Take:
@@ -20,9 +29,7 @@ def keep(file: UploadedFile[bytes], subject: Scene | Character, user: User) -> T
 
     Raises BadPicture, or DecoderDown or StorageDown when it can be tried again.
     """
-    if (file.size or 0) > pictures.MAX_BYTES:
-        raise pictures.BadPicture("too_many_bytes")
-    picture = pictures.check(file.read())
+    picture = checked(file)
     take_id = new_id()
     stored = pictures.store(picture, take_id)
     take = Take.objects.create(
@@ -36,3 +43,17 @@ def keep(file: UploadedFile[bytes], subject: Scene | Character, user: User) -> T
     subject.chosen = take
     subject.save(update_fields=["chosen"])
     return take
+
+
+def keep_aside(picture: Picture, project: Project, user: User) -> Take:
+    """Stores a picture for the project alone, to be used in an order.
+
+    The same one again is the same take: a form that is sent twice brings its file twice, and both
+    have to be one order. Raises StorageDown.
+    """
+    take_id = hashlib.sha256(f"{project.pk} {picture.sha256}".encode()).hexdigest()[:32]
+    if before := Take.objects.filter(pk=take_id).first():
+        return before
+    stored = pictures.store(picture, take_id)
+    values = {"project": project, "made_by": user, **asdict(stored)}
+    return Take.objects.get_or_create(pk=take_id, defaults=values)[0]

@@ -1,0 +1,262 @@
+"""What can be done with a picture that is there: by which models, at what price, and with what.
+
+Every model is judged by `orders.prepare` itself, so that what is offered is what can be ordered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from generation import defaults, orders
+from generation.models import AUTO, Generation, KieModel, Operation, PromptUse, Slot
+from generation.orders import Basis
+from generation.parents import numbers_of
+from generation.pricing import Quote, percent_for
+from generation.references import fits
+from generation.wishes import OrderRefused, Wish
+from projects.cast import members, pictures_of
+from projects.models import Character, Scene, Take
+
+# What is offered on a take. A map of its parts (SEGMENT) is data, not a picture.
+WORKS = (
+    Operation.EDIT,
+    Operation.REFRAME,
+    Operation.UPSCALE,
+    Operation.CUT_OUT,
+    Operation.LAYERS,
+)
+SOME_WORDS = "Make it night"  # long enough for every model
+TITLES = {
+    Operation.EDIT: gettext_lazy("Edit take %(number)d"),
+    Operation.REFRAME: gettext_lazy("Reframe take %(number)d"),
+    Operation.UPSCALE: gettext_lazy("Upscale take %(number)d"),
+    Operation.CUT_OUT: gettext_lazy("Cut out take %(number)d"),
+    Operation.LAYERS: gettext_lazy("Split take %(number)d into layers"),
+}
+LEADS = {
+    Operation.EDIT: gettext_lazy("Say what is to change; what you do not name stays."),
+    Operation.REFRAME: gettext_lazy(
+        "The picture gets another shape: what is missing around it is added, nothing is cut off."
+    ),
+    Operation.UPSCALE: gettext_lazy("The same picture with more pixels."),
+    Operation.CUT_OUT: gettext_lazy("What stands in front is kept, what is behind it goes."),
+    Operation.LAYERS: gettext_lazy("The picture comes back in layers that can be moved alone."),
+}
+OTHER_TAKES = 24  # so many of a scene's or character's newest takes are offered to go along
+
+
+def works_offered() -> list[Operation]:
+    """What at least one active model can do."""
+    active = KieModel.objects.filter(is_active=True)
+    facts = active.only("modality", "picture_fields", "prompt_use")
+    able = {operation for model in facts for operation in model.operations}
+    return [operation for operation in WORKS if operation in able]
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A picture that can go along with the one that is worked on: of "Miro", or "Take 3"."""
+
+    take: Take
+    name: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model for the work. `quotes` has the price of one picture at each resolution ("" for a
+    model without any) at which it can be ordered, `refused` why not at the others."""
+
+    model: KieModel
+    quotes: dict[str, Quote]
+    refused: dict[str, OrderRefused]
+    sends_copy: bool  # the picture is larger than the model takes, so a smaller copy is sent
+
+    @property
+    def is_able(self) -> bool:
+        return bool(self.quotes)
+
+    @property
+    def why_not(self) -> str:
+        return next(iter(self.refused.values())).words
+
+    @property
+    def resolution(self) -> str:
+        """The model's own, where it can be had; else the cheapest."""
+        if self.model.default_resolution in self.quotes:
+            return self.model.default_resolution
+        return min(self.quotes, key=lambda name: self.quotes[name].credits)
+
+    @property
+    def quote(self) -> Quote:
+        return self.quotes[self.resolution]
+
+    @property
+    def prices(self) -> list[tuple[str, Quote]]:
+        """(resolution, price) from the cheapest, or one ("", price) where all cost the same."""
+        found = sorted(self.quotes.items(), key=lambda pair: pair[1].credits)
+        return found if found[0][1].credits != found[-1][1].credits else [("", self.quote)]
+
+    @property
+    def takes_words(self) -> bool:
+        return self.model.prompt_use != PromptUse.NONE
+
+    @property
+    def takes_mask(self) -> bool:
+        return Slot.MASK in self.model.takes
+
+    @property
+    def needs_mask(self) -> bool:
+        return self.takes_mask and self.model.takes[Slot.MASK].min > 0
+
+    @property
+    def about_mask(self) -> list[str]:
+        """What is known of its mask: which colour is changed, for example."""
+        return [quirk for quirk in self.model.quirks if "mask" in quirk.lower()]
+
+    @property
+    def room(self) -> int:
+        """How many further pictures may go along."""
+        field = self.model.takes.get(Slot.REFERENCE)
+        if field is None:
+            return 0
+        return field.max if Slot.SOURCE in self.model.takes else field.max - 1
+
+    @property
+    def needs_company(self) -> bool:
+        """It cannot do without a further picture."""
+        field = self.model.takes.get(Slot.REFERENCE)
+        return field is not None and field.min > 0 and Slot.SOURCE in self.model.takes
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A take, what is to be done with it, and by which models. `number` is the take's own;
+    `percent` is its payer's multiplier."""
+
+    take: Take
+    subject: Scene | Character
+    operation: Operation
+    number: int
+    company: tuple[Companion, ...]
+    models: tuple[KieModel, ...]
+    percent: int
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.operation] % {"number": self.number}
+
+    @property
+    def lead(self) -> str:
+        return str(LEADS[self.operation])
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        """Those that can take this picture, then the others."""
+        choices = [self._judged(model) for model in self.models]
+        return sorted(choices, key=lambda choice: not choice.is_able)
+
+    def choice_of(self, model_id: str) -> Choice | None:
+        able = (choice for choice in self.choices if choice.is_able)
+        return next((choice for choice in able if choice.model.model_id == model_id), None)
+
+    @cached_property
+    def usual(self) -> Choice | None:
+        """What this project used last for this work, else the cheapest that needs nothing more."""
+        orders_of = Generation.objects.filter(
+            project=self.subject.project, operation=self.operation
+        )
+        last = orders_of.newest_first().values_list("model__model_id", flat=True).first()
+        able = [choice for choice in self.choices if choice.is_able]
+        plain_first = sorted(able, key=lambda c: (c.needs_mask or c.needs_company, c.quote.credits))
+        return self.choice_of(last or "") or next(iter(plain_first), None)
+
+    def basis_of(self, choice: Choice) -> Basis:
+        return Basis(choice.model, self.percent)
+
+    def ratios_of(self, model: KieModel, resolution: str) -> list[str]:
+        """What can be asked for, from the widest."""
+        ratios: list[str] = [ratio for ratio in model.ratios if ratio != AUTO]
+        possible = [ratio for ratio in ratios if [ratio, resolution] not in model.impossible]
+        return sorted(possible, key=orders.shape_of, reverse=True)
+
+    def new_ratio(self, model: KieModel, resolution: str) -> str:
+        """For a picture that is to get another shape: the project's, unless it has it already."""
+        ratios = self.ratios_of(model, resolution)
+        own = orders.own_ratio(model, self.take, resolution)
+        usual = defaults.settings_of(self.subject.project).ratio_for(self.subject)
+        return next((r for r in (usual, *ratios) if r in ratios and r != own), "")
+
+    def _judged(self, model: KieModel) -> Choice:
+        quotes: dict[str, Quote] = {}
+        refused: dict[str, OrderRefused] = {}
+        field = model.source_field
+        choice = Choice(
+            model,
+            quotes,
+            refused,
+            sends_copy=field is not None and not field.task_of and not fits(field, self.take),
+        )
+        for resolution in model.resolutions or [""]:
+            try:
+                wish = self._plain_wish(choice, resolution)
+                quotes[resolution] = orders.prepare(wish, self.basis_of(choice)).quote
+            except OrderRefused as error:
+                refused[resolution] = error
+        return choice
+
+    def _plain_wish(self, choice: Choice, resolution: str) -> Wish:
+        """With no more than the model needs; what a person has yet to bring is taken as brought."""
+        reframes = self.operation == Operation.REFRAME
+        return Wish(
+            project=self.subject.project,
+            subject=self.subject,
+            prompt=SOME_WORDS if choice.takes_words else None,
+            model=choice.model.model_id,
+            aspect_ratio=self.new_ratio(choice.model, resolution) if reframes else "",
+            resolution=resolution,
+            operation=self.operation,
+            source=self.take,
+            references=tuple(c.take for c in self.company[: int(choice.needs_company)]),
+            mask=self.take if choice.needs_mask else None,
+            cast=(),
+        )
+
+
+def bench_for(take: Take, subject: Scene | Character, operation: Operation) -> Bench:
+    """The number of queries does not grow with models, takes or characters."""
+    active = KieModel.objects.filter(is_active=True).prefetch_related("prices")
+    numbers = numbers_of(subject)
+    return Bench(
+        take=take,
+        subject=subject,
+        operation=operation,
+        number=numbers[take.pk],
+        company=tuple(_company(take, subject, numbers)),
+        models=tuple(model for model in active if model.can(operation)),
+        percent=percent_for(subject.project.owner),
+    )
+
+
+def _company(
+    take: Take, subject: Scene | Character, numbers: dict[str, int]
+) -> Iterator[Companion]:
+    """The characters' pictures, those of the cast first, then the newest other takes."""
+    shown = {take.pk}
+    for member in members(people := _people(subject), pictures_of(people)):
+        if member.picture and member.picture.is_stored and member.picture.pk not in shown:
+            shown.add(member.picture.pk)
+            yield Companion(member.picture, member.character.name)
+    for other in subject.takes.exclude(image="").newest_first()[:OTHER_TAKES]:
+        if other.pk not in shown:
+            yield Companion(other, _("Take %(number)d") % {"number": numbers[other.pk]})
+
+
+def _people(subject: Scene | Character) -> list[Character]:
+    people = list(subject.project.characters.with_picture())
+    cast = set(subject.cast.values_list("pk", flat=True)) if isinstance(subject, Scene) else set()
+    return sorted(people, key=lambda person: person.pk not in cast)
