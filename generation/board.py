@@ -18,9 +18,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from generation import defaults, orders
-from generation.models import Generation, KieModel, Reason, State, TakenBack
+from generation.models import Generation, KieModel, Operation, Reason, State, TakenBack
 from generation.orders import Basis, Order
+from generation.parents import Parent, parent_of
 from generation.pricing import Quote
+from generation.rework import WORKS
 from generation.standing import Standing, seconds_since, standings_of
 from generation.standing import version_of as version_of_order
 from generation.wishes import OrderRefused, Wish
@@ -140,9 +142,25 @@ class Card:
         return (
             order is not None
             and self.failed
+            and order.operation == Operation.GENERATE
             and order.reason in AT_FAULT
             and self.subject.updated_at < order.created_at
         )
+
+    @property
+    def again_url(self) -> str:
+        """Where what the last order was to do with a take can be tried again; "" if it made a
+        picture from words."""
+        order = self.order
+        if order is None or not self.failed or order.operation not in WORKS:
+            return ""
+        page = reverse("generation:rework", args=[order.source_id, order.operation])
+        return f"{page}?again={order.pk}"
+
+    @property
+    def lacks_picture_of(self) -> Character | None:
+        """Who could be given a picture where the model needs one of somebody in the cast."""
+        return next((m.character for m in self.cast if m.picture is None), None)
 
     @cached_property
     def key(self) -> str:
@@ -190,6 +208,7 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
     under_way = _under_way(rows)
     newest = _newest_orders([row for row in rows if row.pk not in under_way])
     typical = _typical_seconds(project, setup.model) if under_way else None
+    usual_model = setup.model.pk if setup.model else None
     shown = {row.pk: _shown(row, under_way, newest) for row in rows}
     standings = standings_of([order for order in shown.values() if order])
     cards = []
@@ -213,7 +232,7 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
                 refused=refused,
                 payer=project.owner,
                 may_edit=role >= Role.EDITOR,
-                typical_seconds=typical,
+                typical_seconds=typical if order and order.model_id == usual_model else None,
             )
         )
     return cards
@@ -346,12 +365,32 @@ def scenes_of(project: Project, which: str) -> tuple[QuerySet[Scene], list[Choic
 # One scene or character
 
 
-def takes_of(subject: Scene | Character) -> QuerySet[Take]:
-    """Its takes with the orders that brought them, newest first."""
+@dataclass(frozen=True)
+class TakeRow:
+    """A take with its number (1 for the oldest), the order that brought it, and the take that it
+    was made from; None for one that was uploaded, or made from words."""
+
+    take: Take
+    number: int
+    order: Generation | None
+    parent: Parent | None
+
+
+def takes_of(subject: Scene | Character) -> list[TakeRow]:
+    """Newest first."""
     recipe = "output__generation"
-    return subject.takes.newest_first().select_related(
-        "made_by", f"{recipe}__model", f"{recipe}__ordered_by"
+    source = f"{recipe}__source"
+    takes = subject.takes.newest_first().select_related(
+        "made_by", f"{recipe}__model", f"{source}__scene", f"{source}__character"
     )
+    numbers = {take.pk: number for number, take in enumerate(reversed(takes), 1)}
+    return [_take_row(take, numbers) for take in takes]
+
+
+def _take_row(take: Take, numbers: dict[str, int]) -> TakeRow:
+    order = take.output.generation if hasattr(take, "output") else None
+    parent = parent_of(order, numbers) if order else None
+    return TakeRow(take, numbers[take.pk], order, parent)
 
 
 def neighbours(scene: Scene) -> tuple[Scene | None, Scene | None]:

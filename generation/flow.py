@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext as _
 
 from generation import defaults, orders, steps, summary
+from generation.casting import Casting, casting_of
 from generation.models import KieModel
 from generation.orders import Order, Terms
 from generation.steps import BUTTON_KEY, Step
 from generation.summary import Check
 from generation.templatetags.money import dollars, in_credits
 from generation.wishes import OrderRefused, Wish
+from projects.cast import cast_of
 from projects.models import Project, Scene
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Flow:
     refused: OrderRefused | None
     steps: tuple[Step, ...]
     log: str
+    casting: Casting
     checks: tuple[Check, ...]
 
     @property
@@ -83,7 +86,19 @@ def flow(project: Project, user: User | None = None) -> Flow:
         refused=refused,
         steps=steps.steps_of(order, orders.drawn_up(order, terms)) if order else (),
         log=steps.log_of(order) if order else "",
+        casting=_casting(scene, model, own, order),
         checks=summary.checks(project, user, model, order, refused),
+    )
+
+
+def _casting(
+    scene: Scene | None, model: KieModel | None, own: defaults.Settings, order: Order | None
+) -> Casting:
+    """Whose picture would go along."""
+    cast = cast_of(scene) if scene and not order else ()
+    resolution = order.resolution if order else own.scene_resolution.value
+    return casting_of(
+        order.cast if order else cast, model, resolution, order.pictures if order else ()
     )
 
 

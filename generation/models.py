@@ -564,6 +564,17 @@ class Generation(models.Model):
         return self.scene or self.character
 
     @property
+    def work(self) -> str:
+        """What it does to a picture that was there; "" for one that makes a picture from words."""
+        is_new = self.operation == Operation.GENERATE
+        return "" if is_new else str(Operation(self.operation).label)
+
+    @property
+    def price_each(self) -> int:
+        """Hundredths for each of its pictures."""
+        return -(-self.price // self.count)
+
+    @property
     def is_open(self) -> bool:
         return self.state in OPEN_STATES
 

@@ -246,6 +246,7 @@ def _same(generation: Generation, wish: Wish) -> Generation:
         and (generation.operation, generation.source) == (wish.operation, wish.source)
         and generation.count == wish.count
         and (wish.references is None or _same_pictures(generation, wish))
+        and (wish.mask is None or _has_mask(generation, wish.mask))
         and (wish.prompt is None or wish.prompt.strip() == generation.prompt)
         and (wish.model or model.model_id) in (model.model_id, *model.aliases)
         and (wish.aspect_ratio or generation.aspect_ratio) == generation.aspect_ratio
@@ -262,6 +263,10 @@ def _same_pictures(generation: Generation, wish: Wish) -> bool:
     named = [wish.source, *(wish.references or ()), wish.mask]
     sent = [reference.take_id for reference in generation.references.all()]
     return sent == [take.pk for take in named if take and (take != wish.source or take.pk in sent)]
+
+
+def _has_mask(generation: Generation, mask: Take) -> bool:
+    return generation.references.filter(slot=Slot.MASK, take=mask).exists()
 
 
 def _no_credits(error: ledger.InsufficientCredits, *, pays_self: bool) -> str:

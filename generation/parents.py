@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from django.db.models import Q
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -36,15 +35,6 @@ def numbers_of(subject: Scene | Character) -> dict[str, int]:
     """The numbers of its takes by their ids: 1 for the oldest."""
     newest_first = list(subject.takes.newest_first().values_list("pk", flat=True))
     return {take_id: number for number, take_id in enumerate(reversed(newest_first), 1)}
-
-
-def number_of(take: Take) -> int | None:
-    """Among those of its scene or character; None for a take of neither."""
-    subject = take.scene or take.character
-    if subject is None:
-        return None
-    before = Q(created_at__lt=take.created_at) | Q(created_at=take.created_at, pk__lt=take.pk)
-    return subject.takes.filter(before).count() + 1
 
 
 def parent_of(order: Generation, numbers: Mapping[str, int]) -> Parent | None:

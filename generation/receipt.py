@@ -5,7 +5,7 @@ KIE's own words are for staff; here every line has words of ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,8 +15,9 @@ from django.utils.translation import gettext_lazy
 
 from credits.models import LedgerEntry
 from generation import reconcile
-from generation.models import Difference, Event, Generation, State
+from generation.models import Difference, Event, Generation, Slot, State
 from generation.templatetags.money import in_credits
+from projects.models import Take
 
 Kind = LedgerEntry.Kind
 
@@ -54,6 +55,15 @@ class AtKie:
     verdict: str
 
 
+@dataclass(frozen=True)
+class WentAlong:
+    """A picture that went along as "image `number`": of "Miro", or "Take 3"."""
+
+    take: Take
+    name: str
+    number: int
+
+
 def at_kie(order: Generation) -> AtKie:
     verdict = _verdict(order)
     booked = 0 if verdict in ("never", "unknown") else reconcile.booked_for(order)
@@ -85,6 +95,28 @@ def trail_of(order: Generation, entries: Sequence[LedgerEntry] = ()) -> list[Lin
     first = lines[0].at if lines else order.created_at
     lines += [Line(max(first, entry.created_at), "money", _moved(entry)) for entry in entries]
     return sorted(lines, key=lambda line: line.at)
+
+
+def went_along(order: Generation, numbers: Mapping[str, int]) -> list[WentAlong]:
+    """The pictures besides the one that was worked on, and the mask. `numbers` are those of the
+    takes of the order's scene or character."""
+    sent = order.references.exclude(slot=Slot.MASK).select_related("take__character", "take__scene")
+    return [
+        WentAlong(reference.take, _name_of(reference.take, numbers), reference.position + 1)
+        for reference in sent
+        if reference.take_id != order.source_id
+    ]
+
+
+def mask_of(order: Generation) -> Take | None:
+    reference = order.references.filter(slot=Slot.MASK).select_related("take").first()
+    return reference.take if reference else None
+
+
+def _name_of(take: Take, numbers: Mapping[str, int]) -> str:
+    if take.pk in numbers:
+        return _("Take %(number)d") % {"number": numbers[take.pk]}
+    return str(take.character or take.scene or "–")
 
 
 def entries_of(order: Generation) -> QuerySet[LedgerEntry]:

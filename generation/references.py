@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from generation.models import Generation, KieModel, Operation, PictureField, Slot
+from generation.models import KieModel, Operation, PictureField, Slot
 from generation.wishes import OrderRefused, Wish
 from projects.cast import CastMember, cast_of
 from projects.models import Character, Scene, Take
@@ -97,7 +97,7 @@ def _source(wish: Wish, model: KieModel) -> Iterator[Sent]:
 
 def _task(take: Take, model: KieModel, field: PictureField) -> str:
     """The KIE task that made it, for models that work only on what their family has made."""
-    order = Generation.objects.filter(outputs__take=take).select_related("model").first()
+    order = take.output.generation if hasattr(take, "output") else None  # is asked for once
     if order and order.task_id and order.model.model_id.startswith(field.task_of):
         return order.task_id
     raise OrderRefused(
@@ -162,7 +162,9 @@ def _check_number(model: KieModel, slot: Slot, field: PictureField, number: int)
         words = _(
             "%(model)s needs a reference picture: of somebody in the scene's cast, for example."
         )
-    raise OrderRefused("references", words % told, field=API_FIELDS[slot])
+    is_missing = slot == Slot.REFERENCE and number < field.min
+    code = "reference_missing" if is_missing else "references"
+    raise OrderRefused(code, words % told, field=API_FIELDS[slot])
 
 
 def _check_resolution(model: KieModel, sent: Sent, resolution: str) -> None:

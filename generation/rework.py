@@ -74,6 +74,7 @@ class Choice:
     model: KieModel
     quotes: dict[str, Quote]
     refused: dict[str, OrderRefused]
+    longest_edge: int  # of the picture
     sends_copy: bool  # the picture is larger than the model takes, so a smaller copy is sent
 
     @property
@@ -86,10 +87,18 @@ class Choice:
 
     @property
     def resolution(self) -> str:
-        """The model's own, where it can be had; else the cheapest."""
-        if self.model.default_resolution in self.quotes:
-            return self.model.default_resolution
-        return min(self.quotes, key=lambda name: self.quotes[name].credits)
+        """The model's own, where it can be had, else the cheapest; but one that leaves the picture
+        as large as it is, where that costs no more."""
+        quotes = self.quotes
+        usual = self.model.default_resolution
+        if usual not in quotes:
+            usual = min(quotes, key=lambda name: quotes[name].credits)
+        at_its_price = [name for name in quotes if quotes[name].credits <= quotes[usual].credits]
+        sizes = {name: edge for name in at_its_price if (edge := _edge_of(name))}
+        if usual not in sizes:
+            return usual
+        enough = [name for name, edge in sizes.items() if edge >= self.longest_edge]
+        return min(enough, key=sizes.__getitem__) if enough else max(sizes, key=sizes.__getitem__)
 
     @property
     def quote(self) -> Quote:
@@ -160,6 +169,11 @@ class Bench:
         choices = [self._judged(model) for model in self.models]
         return sorted(choices, key=lambda choice: not choice.is_able)
 
+    @property
+    def has_few(self) -> bool:
+        """So few models that all can be seen at once."""
+        return len(self.models) < 4
+
     def choice_of(self, model_id: str) -> Choice | None:
         able = (choice for choice in self.choices if choice.is_able)
         return next((choice for choice in able if choice.model.model_id == model_id), None)
@@ -199,6 +213,7 @@ class Bench:
             model,
             quotes,
             refused,
+            longest_edge=max(self.take.width, self.take.height),
             sends_copy=field is not None and not field.task_of and not fits(field, self.take),
         )
         for resolution in model.resolutions or [""]:
@@ -240,6 +255,13 @@ def bench_for(take: Take, subject: Scene | Character, operation: Operation) -> B
         models=tuple(model for model in active if model.can(operation)),
         percent=percent_for(subject.project.owner),
     )
+
+
+def _edge_of(resolution: str) -> int:
+    """ "2K" → 2048; 0 for another kind of name ("turbo", "4×")."""
+    number = resolution.removesuffix("K")
+    is_size = number != resolution and number.replace(".", "", 1).isdecimal()
+    return round(float(number) * 1024) if is_size else 0
 
 
 def _company(

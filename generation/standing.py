@@ -62,11 +62,13 @@ class Note(TextChoices):
 
 @dataclass(frozen=True)
 class Standing:
-    """Of one order. `given_back`: what was held for it has been released."""
+    """Of one order. `given_back`: what was held for it has been released. `charged`: hundredths
+    that it has cost in the end; None while nothing is charged."""
 
     order: Generation
     held_up: Note | None
     given_back: bool
+    charged: int | None = None
 
     @property
     def stage(self) -> str:
@@ -134,10 +136,8 @@ class Standing:
 def standings_of(orders: Sequence[Generation]) -> dict[str, Standing]:
     """By the id of the order; at most three queries, however many they are."""
     held_up = _held_up(orders)
-    given_back = _given_back(orders)
-    return {
-        order.pk: Standing(order, held_up.get(order.pk), order.pk in given_back) for order in orders
-    }
+    entries = _resolutions(orders)
+    return {order.pk: _standing(order, held_up.get(order.pk), entries) for order in orders}
 
 
 def standing_of(order: Generation) -> Standing:
@@ -164,11 +164,26 @@ def _held_up(orders: Sequence[Generation]) -> dict[str, Note]:
     return notes | {order.pk: Note.PAUSED for order in waiting if order.provider in paused}
 
 
-def _given_back(orders: Sequence[Generation]) -> set[str]:
-    """The ids of those whose hold was released, while they went on or before they were done."""
+def _standing(order: Generation, held_up: Note | None, entries: dict[str, int]) -> Standing:
+    change = entries.get(_reference(order, "capture"))
+    return Standing(
+        order,
+        held_up,
+        given_back=_reference(order, "release") in entries,
+        charged=None if change is None else -change,
+    )
+
+
+def _resolutions(orders: Sequence[Generation]) -> dict[str, int]:
+    """What became of the holds of those that went on or are done: how much each entry changed the
+    balance, by its reference."""
     paid = [order for order in orders if order.price and order.state in (*SENT_STATES, State.DONE)]
-    releases = {f"generation:{order.pk}:release": order.pk for order in paid}
-    if not releases:
-        return set()
-    found = LedgerEntry.objects.filter(reference__in=releases)
-    return {releases[reference] for reference in found.values_list("reference", flat=True)}
+    if not paid:
+        return {}
+    references = [_reference(order, kind) for order in paid for kind in ("release", "capture")]
+    entries = LedgerEntry.objects.filter(reference__in=references)
+    return dict(entries.values_list("reference", "balance_change"))
+
+
+def _reference(order: Generation, kind: str) -> str:
+    return f"generation:{order.pk}:{kind}"

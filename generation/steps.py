@@ -135,11 +135,11 @@ def _api_call(order: Order) -> str:
     )
 
 
-def api_body(order: Order) -> dict[str, str]:
+def api_body(order: Order) -> dict[str, Any]:
     """What a program posts to /api/image for the same order."""
     project, subject = order.wish.project, order.wish.subject
     kind = subject._meta.model_name if subject else ""
-    body = {
+    body: dict[str, Any] = {
         "prompt": order.prompt,
         "aspectRatio": order.aspect_ratio,
         "resolution": _asked_resolution(order),
@@ -147,6 +147,7 @@ def api_body(order: Order) -> dict[str, str]:
         "model": order.model.model_id,
         "projectId": project.pk if project else "",
         f"{kind}Id": subject.pk if subject else "",
+        "referenceImages": [sent.take.pk for sent in order.pictures],
     }
     return {name: value for name, value in body.items() if value}
 
@@ -203,6 +204,10 @@ def _wish_line(order: Order) -> str:
 
 
 def _call(order: Order) -> Step:
+    handed_over = _(
+        "Before that, the pictures that go along are uploaded to KIE, and their addresses take the "
+        "places of “take:…” in the request: %s."
+    )
     return Step(
         _("KIE.ai API Call"),
         (
@@ -220,6 +225,7 @@ def _call(order: Order) -> Step:
                 "The order is saved as “submitting” before KIE is called. If the answer is lost, "
                 "it is never sent a second time: KIE could charge both."
             ),
+            *([handed_over % _pictured(order)] if order.pictures else []),
         ),
         (
             Code(_("Model config from the database"), "json", _json(_model_config(order))),
@@ -248,6 +254,11 @@ def _fields(order: Order) -> str:
         "prompt": " + ".join(part.kind for part in order.parts),
         model.ratio_field: f"aspectRatio {order.aspect_ratio}",
         model.resolution_field: f"resolution {order.resolution}",
+        model.count_field: f"count {order.wish.count}",
+    }
+    sources |= {
+        field.field: _("pictures of the cast: %s") % _pictured(order)
+        for field in model.takes.values()
     }
     lines = [f"{name}  // {sources[name]}" for name in order.request["input"]]
     if order.resolution and not model.resolution_field:
@@ -255,6 +266,14 @@ def _fields(order: Order) -> str:
             "// " + _("no field for the resolution: this model makes %s only") % order.resolution
         )
     return "\n".join(lines)
+
+
+def _pictured(order: Order) -> str:
+    """ "image 1: Miro, image 2: Zuzana"."""
+    return ", ".join(
+        _("image %(number)d: %(name)s") % {"number": number, "name": sent.character}
+        for number, sent in enumerate(order.pictures, 1)
+    )
 
 
 def _model_line(order: Order) -> str:

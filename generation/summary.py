@@ -32,7 +32,7 @@ STAGES = (
     ("model", "model_off"),
     ("aspect_ratio",),
     ("resolution", "combination"),
-    ("operation", "source", "references", "mask"),
+    ("operation", "source", "references", "reference_missing", "mask"),
     ("price",),
     (
         "prompt_missing",

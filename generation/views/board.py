@@ -29,9 +29,11 @@ from generation.board import (
     takes_of,
     version_of,
 )
+from generation.casting import casting_of
 from generation.forms import ClickForm
 from generation.models import Generation
 from generation.orders import Terms
+from generation.rework import works_offered
 from generation.standing import standings_of
 from generation.views import Request, came_from
 from generation.wishes import OrderRefused, Wish
@@ -183,6 +185,10 @@ def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
         "parts": card.offer.parts if card.offer else prompts.parts_for(subject, card.cast),
         "request_json": as_json(card.offer.request) if card.offer else "",
         "takes": takes_of(subject),
+        "works": works_offered() if role >= Role.EDITOR else (),
+        "casting": casting_of(
+            card.cast, setup.model, setup.resolution, card.offer.pictures if card.offer else ()
+        ),
         "orders": standings_of(list(orders_of[:ORDERS_ON_A_PAGE])).values(),
         "before": before,
         "after": after,

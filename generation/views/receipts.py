@@ -13,7 +13,8 @@ from django.views.decorators.http import require_safe
 
 from generation.api import generation_for
 from generation.models import Generation
-from generation.receipt import at_kie, entries_of, outcome_of, trail_of
+from generation.parents import numbers_of, parent_of
+from generation.receipt import at_kie, entries_of, mask_of, outcome_of, trail_of, went_along
 from generation.standing import Standing, seconds_since, standing_of
 from generation.views import Request
 from generation.views.board import as_json
@@ -50,6 +51,8 @@ def take(request: Request, take_id: str) -> HttpResponse:
 def _receipt(request: Request, standing: Standing) -> dict[str, Any]:
     order = standing.order
     entries = list(entries_of(order))
+    outputs = list(order.outputs.select_related("take"))
+    numbers = numbers_of(order.subject) if order.subject else {}
     may_act = order.project is None or (access.require(request.user, order.project) >= Role.EDITOR)
     return {
         "order": order,
@@ -60,7 +63,11 @@ def _receipt(request: Request, standing: Standing) -> dict[str, Any]:
         "outcome": outcome_of(order, entries),
         "at_kie": at_kie(order),
         "trail": trail_of(order, entries),
-        "outputs": order.outputs.select_related("take"),
+        "outputs": outputs,
+        "brought": sum(output.take is not None for output in outputs),
+        "parent": parent_of(order, numbers),
+        "along": went_along(order, numbers),
+        "mask": mask_of(order),
         "request_json": as_json(order.request),
         "can_cancel": may_act and standing.can_cancel,
         "can_take_back": may_act and standing.can_take_back,
