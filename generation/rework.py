@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
@@ -105,9 +106,20 @@ class Choice:
         return self.quotes[self.resolution]
 
     @property
+    def resolutions(self) -> list[str]:
+        """From the cheapest, then the smallest, and last those that cannot be had: PostgreSQL's
+        jsonb has no order of its own to show. [""] for a model without any."""
+
+        def place(name: str) -> tuple[float, int, str]:
+            quote = self.quotes.get(name)
+            return quote.credits if quote else inf, _edge_of(name), name
+
+        return sorted(self.model.resolutions or [""], key=place)
+
+    @property
     def prices(self) -> list[tuple[str, Quote]]:
         """(resolution, price) from the cheapest, or one ("", price) where all cost the same."""
-        found = sorted(self.quotes.items(), key=lambda pair: pair[1].credits)
+        found = [(name, self.quotes[name]) for name in self.resolutions if name in self.quotes]
         return found if found[0][1].credits != found[-1][1].credits else [("", self.quote)]
 
     @property
@@ -216,7 +228,7 @@ class Bench:
             longest_edge=max(self.take.width, self.take.height),
             sends_copy=field is not None and not field.task_of and not fits(field, self.take),
         )
-        for resolution in model.resolutions or [""]:
+        for resolution in choice.resolutions:
             try:
                 wish = self._plain_wish(choice, resolution)
                 quotes[resolution] = orders.prepare(wish, self.basis_of(choice)).quote

@@ -114,7 +114,8 @@ class ReworkForm(forms.Form):
             self._ask_for_words(model)
         else:
             del self.fields["prompt"]
-        self._offer("resolution", list(model.resolutions), chosen.resolution, chosen.quotes)
+        if model.resolutions:
+            self._offer("resolution", chosen.resolutions, chosen.resolution, chosen.quotes)
         resolution = self._said("resolution") or chosen.resolution
         ratios = self.bench.ratios_of(model, resolution)
         if self.bench.operation == Operation.REFRAME:

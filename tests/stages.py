@@ -56,6 +56,14 @@ def add_take(subject: Scene | Character) -> Take:
     )
 
 
+def add_mask(take: Take) -> Take:
+    """Of a picture: as large as it, and of no scene or character."""
+    mask = Take.objects.get(pk=take.pk)
+    mask.pk, mask.scene, mask.character = uuid4().hex, None, None
+    mask.save(force_insert=True)
+    return mask
+
+
 def ordered(subject: Scene | Character, user: User | None = None) -> Generation:
     """Waits in line."""
     owner = subject.project.owner
