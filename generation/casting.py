@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from generation.models import KieModel, Slot
 from generation.references import Sent
@@ -60,8 +61,11 @@ def _note(seats: Sequence[Seat], model: KieModel, resolution: str) -> str:
             "%(model)s takes no pictures at %(resolution)s: the cast goes along in words alone."
         ) % {"model": model, "resolution": resolution}
     if have > field.max:
-        return _(
+        return ngettext(
+            "%(model)s takes one picture at most, and %(have)d of the cast have one: the others go "
+            "along in words alone.",
             "%(model)s takes %(max)d pictures at most, and %(have)d of the cast have one: the "
-            "others go along in words alone."
+            "others go along in words alone.",
+            field.max,
         ) % {"model": model, "max": field.max, "have": have}
     return ""

@@ -119,7 +119,7 @@ def prepare(wish: Wish, basis: Basis | None = None) -> Order:
     pictures = pictures_for(replace(wish, cast=cast), model, resolution)
     price = _quote(basis, wish, resolution, pictures)
     parts = _parts(wish, cast, pictures)
-    prompt = _prompt(model, parts)
+    prompt = _prompt(model, parts, wish.operation)
     return Order(
         wish=wish,
         provider=provider,
@@ -396,7 +396,7 @@ def _parts(wish: Wish, cast: Sequence[CastMember], pictures: Sequence[Sent]) -> 
     return prompts.parts_for(wish.subject, cast, pictures)
 
 
-def _prompt(model: KieModel, parts: list[prompts.Part]) -> str:
+def _prompt(model: KieModel, parts: list[prompts.Part], operation: Operation) -> str:
     prompt = prompts.join(parts)
     if prompt and model.prompt_use == PromptUse.NONE:
         raise OrderRefused(
@@ -405,9 +405,12 @@ def _prompt(model: KieModel, parts: list[prompts.Part]) -> str:
     if not prompt and model.prompt_use != PromptUse.REQUIRED:
         return ""
     if not prompt:
-        raise OrderRefused(
-            "prompt_missing", _("There is no description to make a picture from."), field="prompt"
+        words = (
+            _("There is no description to make a picture from.")
+            if operation == Operation.GENERATE
+            else _("Say what is to change.")
         )
+        raise OrderRefused("prompt_missing", words, field="prompt")
     if len(prompt) < model.prompt_min_length:
         raise OrderRefused(
             "prompt_too_short",

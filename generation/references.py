@@ -7,7 +7,7 @@ named instead), then the mask: "image 2" in a prompt is the second of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
 
@@ -36,6 +36,11 @@ class Sent:
     take: Take
     value: str
     character: Character | None = None
+    is_source: bool = False  # it is worked on; many models take that as their first reference
+
+    @property
+    def api_field(self) -> str:
+        return API_FIELDS[Slot.SOURCE if self.is_source else self.slot]
 
     @property
     def is_uploaded(self) -> bool:
@@ -89,10 +94,8 @@ def _source(wish: Wish, model: KieModel) -> Iterator[Sent]:
     field = model.source_field
     if wish.source is None or field is None:
         return
-    if field.task_of:
-        yield Sent(field.slot, wish.source, _task(wish.source, model, field))
-    else:
-        yield _sent(field.slot, wish.source)
+    sent = replace(_sent(field.slot, wish.source), is_source=True)
+    yield replace(sent, value=_task(wish.source, model, field)) if field.task_of else sent
 
 
 def _task(take: Take, model: KieModel, field: PictureField) -> str:
@@ -195,7 +198,7 @@ def _check_others(model: KieModel, sent: Sent, others: int) -> None:
             "references",
             _("With a mask, %(model)s takes no other picture than the one it works on.")
             % {"model": model},
-            field=API_FIELDS[sent.slot],
+            field=sent.api_field,
         )
 
 
@@ -224,4 +227,4 @@ def _check_file(model: KieModel, sent: Sent) -> None:
     else:
         return
     told = {"model": model, "width": take.width, "height": take.height}
-    raise OrderRefused("references", words % told, field=API_FIELDS[sent.slot])
+    raise OrderRefused("references", words % told, field=sent.api_field)

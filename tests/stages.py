@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 from django.contrib.auth.models import User
@@ -9,7 +10,7 @@ from django.utils import timezone
 
 from credits import ledger
 from generation import lifecycle, orders
-from generation.models import Generation, Reason, State
+from generation.models import Generation, Operation, Reason, State
 from projects.models import Character, Project, Scene, Take
 from projects.pictures import Stored
 
@@ -72,6 +73,16 @@ def ordered(subject: Scene | Character, user: User | None = None) -> Generation:
     return orders.place(order, terms)
 
 
+def reworked(take: Take, operation: Operation, **wish: Any) -> Generation:
+    """An order to do something with a take of a scene or character, in line."""
+    subject = take.scene or take.character
+    asked = orders.Wish(
+        project=take.project, subject=subject, operation=operation, source=take, **wish
+    )
+    terms = orders.Terms(user=take.made_by, key=uuid4().hex)
+    return orders.place(orders.prepare(asked), terms)
+
+
 def ordered_alone(user: User) -> Generation:
     """An order of a program, for no project."""
     order = orders.prepare(orders.Wish(prompt="Duny", payer_named=user))
@@ -93,23 +104,26 @@ def done(order: Generation) -> Take:
     return arrive(running(order))
 
 
-def arrive(order: Generation) -> Take:
-    """The picture of a running order is made and stored."""
-    lifecycle.succeeded(
-        _claimed(order, State.RUNNING), ["https://kie/1.png"], order.kie_credits, None
-    )
-    stored = Stored(
-        image=f"takes/{order.pk}.png",
-        thumbnail=f"takes/{order.pk}.thumb.webp",
+def arrive(order: Generation, pictures: int = 1) -> Take:
+    """The picture of a running order is made and stored; of several, the first of so many."""
+    urls = [f"https://kie/{number}.png" for number in range(pictures)]
+    lifecycle.succeeded(_claimed(order, State.RUNNING), urls, order.kie_credits, None)
+    stored = {number: _stored(f"{order.pk}-{number}") for number in range(pictures)}
+    take = lifecycle.done(_claimed(order, State.STORING), stored)[0]
+    order.refresh_from_db()
+    return take
+
+
+def _stored(name: str) -> Stored:
+    return Stored(
+        image=f"takes/{name}.png",
+        thumbnail=f"takes/{name}.thumb.webp",
         content_type="image/png",
         width=1600,
         height=900,
         size=100,
         sha256="0" * 64,
     )
-    (take,) = lifecycle.done(_claimed(order, State.STORING), {0: stored})
-    order.refresh_from_db()
-    return take
 
 
 def failed(order: Generation, why: str = Reason.UNSAFE) -> Generation:

@@ -607,7 +607,7 @@ def test_upscale_from_the_picture_to_the_new_take(generated: Page) -> None:
     expect(button).to_contain_text("0.5 credits")
     generated.get_by_role("radio", name="Topaz Upscale").check()
     expect(button).to_contain_text("20 credits")
-    generated.get_by_text("1×", exact=True).last.click()
+    generated.locator("#options .segments label").filter(has_text="1×").click()
     expect(button).to_contain_text("10 credits")
     button.click()
     expect(generated.locator(".take")).to_have_count(before + 1, timeout=30_000)
