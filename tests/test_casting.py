@@ -73,7 +73,7 @@ def test_the_scenes_page_says_whose_picture_goes_along(client: Client, scene: Sc
 
 def test_a_model_that_takes_no_pictures_says_so(client: Client, scene: Scene) -> None:
     use(scene.project, "seedream-3.0/2k")
-    assert "Miro in words Zuza no picture yet Seedream 3.0 (2K) takes no pictures" in told(
+    assert "Miro in words Z Zuza no picture yet Seedream 3.0 (2K) takes no pictures" in told(
         client, scene
     )
     assert "stands for the address" not in told(client, scene)
@@ -130,7 +130,7 @@ def test_for_a_character_another_model_helps(client: Client, scene: Scene) -> No
 
 def test_the_flow_says_whose_picture_goes_along(client: Client, scene: Scene) -> None:
     html = words(page(client, "flow", scene.project_id))
-    assert "Miro image 1 Zuza no picture yet" in html
+    assert "Miro image 1 Z Zuza no picture yet" in html
     assert "the pictures that go along are uploaded to KIE" in html
     assert "image_input // pictures of the cast: image 1: Miro" in html
 
