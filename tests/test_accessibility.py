@@ -57,6 +57,7 @@ def things(browser: Browser, site: Site, cookies_of_demo: Any) -> dict[str, str]
         "scene_id": id_in(scene),
         "character_id": id_in(person),
         "take_id": id_in(take),
+        "operation": "edit",
         "kind": "scene",
         "subject_id": id_in(scene),
         "generation_id": id_in(order),
