@@ -115,7 +115,7 @@ def mask_of(order: Generation) -> Take | None:
 
 def _name_of(take: Take, numbers: Mapping[str, int]) -> str:
     if take.pk in numbers:
-        return _("Take %(number)d") % {"number": numbers[take.pk]}
+        return _("Take %(number)s") % {"number": numbers[take.pk]}
     return str(take.character or take.scene or "–")
 
 

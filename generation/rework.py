@@ -287,7 +287,7 @@ def _company(
             yield Companion(member.picture, member.character.name)
     for other in subject.takes.exclude(image="").newest_first()[:OTHER_TAKES]:
         if other.pk not in shown:
-            yield Companion(other, _("Take %(number)d") % {"number": numbers[other.pk]})
+            yield Companion(other, _("Take %(number)s") % {"number": numbers[other.pk]})
 
 
 def _people(subject: Scene | Character) -> list[Character]:

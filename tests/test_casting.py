@@ -108,7 +108,7 @@ def test_a_model_that_finds_nobody_leads_to_what_helps(
     html = there()
     assert "needs a reference picture" in words(html)
     assert "Give Zuza a picture" in words(html)
-    assert reverse("generation:subject", args=["character", zuza.pk]) in html
+    assert reverse("projects:character_upload", args=[zuza.pk]) in html
     scene.cast.clear()
     html = there()
     assert "Add a character" in words(html)
