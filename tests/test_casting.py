@@ -85,7 +85,7 @@ def test_a_model_that_takes_fewer_says_so(client: Client, scene: Scene) -> None:
     said = told(client, scene)
     assert "Miro image 1" in said
     assert "Bodo in words" in said
-    assert "takes one picture at most, and 2 of the cast have one" in said
+    assert "takes 1 picture at most, and 2 of the cast have one" in said
 
 
 def test_at_a_resolution_without_pictures(client: Client, scene: Scene) -> None:
