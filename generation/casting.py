@@ -62,8 +62,8 @@ def _note(seats: Sequence[Seat], model: KieModel, resolution: str) -> str:
         ) % {"model": model, "resolution": resolution}
     if have > field.max:
         return ngettext(
-            "%(model)s takes %(max)d picture at most, and %(have)d of the cast have one: the others go "
-            "along in words alone.",
+            "%(model)s takes %(max)d picture at most, and %(have)d of the cast have one: the "
+            "others go along in words alone.",
             "%(model)s takes %(max)d pictures at most, and %(have)d of the cast have one: the "
             "others go along in words alone.",
             field.max,

@@ -55,8 +55,7 @@ class ReworkForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.bench = bench
         self.chosen = bench.choice_of(self._said("model")) or bench.usual
-        models = [choice.model.model_id for choice in bench.choices]
-        self._offer("model", models, self.chosen.model.model_id if self.chosen else "")
+        self._offer_models()
         if self.chosen:
             self._offer_what_it_can(self.chosen)
         else:
@@ -107,6 +106,11 @@ class ReworkForm(forms.Form):
         return model_id
 
     # What is offered
+
+    def _offer_models(self) -> None:
+        ids = [choice.model.model_id for choice in self.bench.choices]
+        able = [choice.model.model_id for choice in self.bench.choices if choice.is_able]
+        self._offer("model", ids, self.chosen.model.model_id if self.chosen else "", able)
 
     def _offer_what_it_can(self, chosen: Choice) -> None:
         model = chosen.model

@@ -12,29 +12,19 @@ from django.urls import reverse
 from credits import ledger
 from generation.kie.sandbox import Sandbox
 from generation.models import Generation
-from projects.models import Member, Project, Role, Scene, Take
+from projects.models import Member, Project, Role, Take
 from tests import stages
 from tests.test_api import nothing_happened, post, program_of
 
 # The whole way needs KIE's sandbox, and pictures that are real files.
 from tests.test_every_model import Set, decoded_here, done, film, kie, kie_of_module, sent_for
+from tests.test_rework import scene, take
 
-__all__ = ["decoded_here", "film", "kie", "kie_of_module"]  # fixtures
+__all__ = ["decoded_here", "film", "kie", "kie_of_module", "scene", "take"]  # fixtures
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
 LITE, INPAINT, REFRAME = "nano-banana-2-lite", "ideogram/v3-edit", "ideogram/v3-reframe"
-
-
-@pytest.fixture
-def scene(project: Project) -> Scene:
-    stages.give_credits(project.owner, 10_000)
-    return stages.add_scene(project)
-
-
-@pytest.fixture
-def take(scene: Scene) -> Take:
-    return stages.add_take(scene)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
@@ -18,6 +16,9 @@ from generation.orders import Wish
 from projects.models import Character, Project, Scene
 from tests import stages
 from tests.test_api import post, program_of
+from tests.test_rework import client, words
+
+__all__ = ["client"]  # fixture
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -36,23 +37,12 @@ def scene(project: Project) -> Scene:
     return scene
 
 
-@pytest.fixture
-def client(alice: User) -> Client:
-    client = Client()
-    client.force_login(alice)
-    return client
-
-
 def use(project: Project, model: str) -> None:
     ImageSettings.objects.update_or_create(project=project, defaults={"model": model})
 
 
 def page(client: Client, name: str, *args: str) -> str:
     return str(client.get(reverse(f"generation:{name}", args=args)).content.decode())
-
-
-def words(html: str) -> str:
-    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
 
 
 def told(client: Client, scene: Scene) -> str:

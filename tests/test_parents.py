@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from generation.models import Generation, Operation
-from projects.models import Project, Scene, Take
+from projects.models import Project, Take
 from tests import stages
+from tests.test_rework import client, scene, take, words
+
+__all__ = ["client", "scene", "take"]  # fixtures
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
 CRISP, LITE, REFRAME = "recraft/crisp-upscale", "nano-banana-2-lite", "ideogram/v3-reframe"
 
 
-@pytest.fixture
-def scene(project: Project) -> Scene:
-    stages.give_credits(project.owner, 100_000)
-    return stages.add_scene(project, "12A")
-
-
-@pytest.fixture
-def take(scene: Scene) -> Take:
-    return stages.add_take(scene)
-
-
-@pytest.fixture
-def client(alice: User) -> Client:
-    client = Client()
-    client.force_login(alice)
-    return client
-
-
 def html_of(client: Client, name: str, *args: Any) -> str:
     response = client.get(reverse(f"generation:{name}", args=args))
     assert response.status_code == 200
     return str(response.content.decode())
-
-
-def words(html: str) -> str:
-    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
 
 
 def upscaled(take: Take) -> Take:

@@ -647,3 +647,14 @@ def test_edit_with_the_keyboard_alone(generated: Page) -> None:
     expect(generated.locator(".take")).to_have_count(before + 1, timeout=30_000)
     newest = generated.locator(".take").first
     expect(newest.locator(".parent")).to_contain_text(f"Edited from take {before}")
+
+
+@pytest.mark.browser
+def test_enter_on_a_choice_does_not_order(generated: Page) -> None:
+    generated.get_by_role("link", name="Upscale").first.click()
+    generated.get_by_role("radio", name="Topaz Upscale").check()
+    expect(generated.locator("#order")).to_contain_text("20 credits")
+    generated.locator("#options input[name=resolution]:checked").press("Enter")
+    expect(generated.get_by_role("radio", name="Topaz Upscale")).to_be_checked()
+    expect(generated).to_have_url(re.compile("/upscale/$"))
+    expect(generated.locator("#open-orders")).to_have_text("0")
