@@ -26,6 +26,7 @@ QUEUES = {
     "poll": "orders",
     "balance": "orders",
     "store": "pictures",
+    "measure": "pictures",
 }
 
 

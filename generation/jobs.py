@@ -18,7 +18,16 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from credits.amounts import credits_text, dollars_text
-from generation import account, callbacks, doorbell, lifecycle, prompts, results, uploads
+from generation import (
+    account,
+    callbacks,
+    doorbell,
+    lifecycle,
+    prompts,
+    records,
+    results,
+    uploads,
+)
 from generation.kie.client import (
     AccountBlocked,
     Kie,
@@ -343,3 +352,9 @@ def _bring(generation: Generation, output: Output) -> Stored:
 def balance() -> None:
     """Asks what is left on our account."""
     account.ask(kie())
+
+
+@step
+def measure() -> None:
+    """Finds out how the models have done."""
+    records.find_out()
