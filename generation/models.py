@@ -440,6 +440,10 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         """Orders whose picture several workers died over: tried seldom, and staff look at them."""
         return self.filter(state=State.STORING, deaths__gte=MOST_DEATHS)
 
+    def trials(self) -> GenerationQuerySet:
+        """Test orders of staff: for no project, and nobody pays."""
+        return self.filter(project=None, payer=None)
+
     def of(self, subject: Scene | Character) -> GenerationQuerySet:
         key = "scene" if isinstance(subject, Scene) else "character"
         return self.filter(**{key: subject})

@@ -10,9 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, F, Q, Sum, Window
+from django.db.models import Count, F, Q, QuerySet, Sum, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -109,10 +110,11 @@ def _times(since: datetime) -> dict[int, list[float]]:
     """Seconds from being sent to being stored."""
     row = Window(RowNumber(), partition_by="model", order_by=F("created_at").desc())
     stored = Generation.objects.filter(state=State.DONE, created_at__gte=since)
-    last = stored.filter(submitted_at__isnull=False).annotate(row=row).filter(row__lte=LAST)
+    last = stored.annotate(row=row).filter(row__lte=LAST)
     times: dict[int, list[float]] = {}
-    for model, sent, ended in last.values_list("model", "submitted_at", "finished_at"):
-        times.setdefault(model, []).append((ended - sent).total_seconds())
+    for model, sent, ended in last.values_list("model_id", "submitted_at", "finished_at"):
+        if sent and ended:
+            times.setdefault(model, []).append((ended - sent).total_seconds())
     return times
 
 
@@ -124,28 +126,29 @@ def _usual_and_slow(times: Sequence[float]) -> tuple[int | None, int | None]:
     return max(1, round(usual)), max(1, round(slow))
 
 
-def _ends(since: datetime) -> Sequence[tuple[int, int, int, int | None]]:
+def _ends(since: datetime) -> list[tuple[int, int, int, int | None]]:
     """(model, orders that count, those of them that failed, pictures paid for on the board)."""
     done = Q(state=State.DONE)
     failed = Q(state__in=(State.FAILED, State.REVIEW), reason__in=AT_FAULT)
     on_the_board = done & (Q(scene__isnull=False) | Q(character__isnull=False))
     recent = Generation.objects.filter(created_at__gte=since).order_by()
-    counted = recent.values("model").annotate(
+    counted = recent.values("model_id").annotate(
         ended=Count("pk", filter=done | failed),
         failed=Count("pk", filter=failed),
         paid_for=Sum("count", filter=on_the_board),
     )
-    return list(counted.values_list("model", "ended", "failed", "paid_for"))
+    return list(counted.values_list("model_id", "ended", "failed", "paid_for"))
 
 
 def _kept(since: datetime) -> dict[int, tuple[int, int]]:
     """For each model, how many takes it brought, and how many of them are shown."""
-    shown = Q(take__in=Scene.objects.with_picture().values("picture_id"))
-    shown |= Q(take__in=Character.objects.with_picture().values("picture_id"))
+    scenes: QuerySet[Any] = Scene.objects.with_picture()
+    people: QuerySet[Any] = Character.objects.with_picture()
+    shown = Q(take__in=scenes.values("picture_id")) | Q(take__in=people.values("picture_id"))
     on_the_board = Q(take__scene__isnull=False) | Q(take__character__isnull=False)
     brought = Output.objects.filter(on_the_board, generation__created_at__gte=since).order_by()
-    counted = brought.values("generation__model").annotate(
+    counted = brought.values("generation__model_id").annotate(
         takes=Count("pk"), kept=Count("pk", filter=shown)
     )
-    rows = counted.values_list("generation__model", "takes", "kept")
-    return {model: (takes, kept) for model, takes, kept in rows}
+    rows = counted.values_list("generation__model_id", "takes", "kept")
+    return {int(model): (takes, kept) for model, takes, kept in rows}

@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 
 from generation import api
-from generation.views import board, credits, flow, health, kie, orders, receipts, settings
+from generation.views import board, credits, flow, health, kie, models, orders, receipts, settings
 
 
 class SubjectConverter:
@@ -24,6 +24,11 @@ app_name = "generation"
 urlpatterns = [
     path("projects/<id:project_id>/", board.board, name="board"),
     path("projects/<id:project_id>/settings/", settings.settings, name="settings"),
+    path(
+        "projects/<id:project_id>/settings/replacement/",
+        settings.use_replacement,
+        name="use_replacement",
+    ),
     path("projects/<id:project_id>/flow/", flow.flow, name="flow"),
     # <kind> is "scene" or "character"
     path("<subject:kind>/<id:subject_id>/", board.subject, name="subject"),
@@ -32,6 +37,7 @@ urlpatterns = [
     path("orders/<id:generation_id>/", receipts.order, name="order"),
     path("orders/<id:generation_id>/cancel/", orders.cancel, name="cancel"),
     path("takes/<id:take_id>/receipt/", receipts.take, name="receipt"),
+    path("models/<int:model_pk>/sample", models.sample, name="sample"),
     path("queue/", orders.queue, name="queue"),
     path("credits/", credits.credits, name="credits"),
     path("api/image", api.image, name="api_image"),

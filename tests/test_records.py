@@ -22,7 +22,6 @@ from tests import stages
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
 
-
 @pytest.fixture
 def model() -> KieModel:
     return KieModel.objects.get(model_id="seedream-3.0/2k")

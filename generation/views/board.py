@@ -32,6 +32,7 @@ from generation.board import (
 from generation.forms import ClickForm
 from generation.models import Generation
 from generation.orders import Terms
+from generation.replacement import replacement_for
 from generation.standing import standings_of
 from generation.views import Request, came_from
 from generation.wishes import OrderRefused, Wish
@@ -62,6 +63,7 @@ def board(request: Request, project_id: str) -> HttpResponse:
             "project": project,
             "may_edit": role >= Role.EDITOR,
             "setup": setup,
+            "replacement": replacement_for(project) if setup.refused else None,
             "trouble": breaker.tripped().filter(model=setup.model).first(),
             "which": which,
             "choices": choices,
