@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from credits.models import CreditLedger
-from generation import breaker
+from generation import account, breaker
 from generation.models import Generation, Pause
 
 THEMES = ("light", "dark")
@@ -25,6 +25,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "open_orders": 0,
         "pauses": (),
         "tripped": (),
+        "low_account": None,
     }
     if user is not None and user.is_authenticated:
         # Lazy: a fragment that shows none of this costs no query.
@@ -38,4 +39,5 @@ def site(request: HttpRequest) -> dict[str, Any]:
         context["tripped"] = SimpleLazyObject(
             lambda: list(breaker.tripped().select_related("model"))
         )
+        context["low_account"] = SimpleLazyObject(account.low)
     return context

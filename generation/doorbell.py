@@ -20,7 +20,14 @@ log = logging.getLogger(__name__)
 
 UNANSWERED_SECONDS = 3
 TICK_SECONDS = 30  # without a sign of the tick, it is missed
-QUEUES = {"submit": "orders", "hear": "orders", "poll": "orders", "store": "pictures"}
+QUEUES = {
+    "submit": "orders",
+    "hear": "orders",
+    "poll": "orders",
+    "balance": "orders",
+    "store": "pictures",
+    "measure": "pictures",
+}
 
 
 def redis() -> Redis:

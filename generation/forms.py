@@ -8,13 +8,15 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from generation import defaults
+from generation import defaults, records
 from generation.models import AUTO, ImageSettings, KieModel, Operation
 from generation.orders import shape_of
 from generation.pricing import NoPrice, Quote, percent_for, quote
+from generation.records import Record
 from generation.templatetags.money import in_credits
 
 
@@ -27,14 +29,37 @@ class ClickForm(forms.Form):
 
 @dataclass(frozen=True)
 class Offer:
-    """A model on the list of models, with what a picture costs at each resolution."""
+    """A model on the list of models.
+
+    `model` is None for one that is not offered any more. `prices` are those of a picture at each
+    resolution, `usual` is that of the model's own; `per_kept` is what it comes to for a picture
+    that is kept, in hundredths.
+    """
 
     radio: Any
-    vendor: str
-    name: str
     model_id: str
+    name: str
+    model: KieModel | None
     prices: list[tuple[str, Quote]]
-    note: str = ""
+    usual: Quote | None
+    record: Record
+
+    @property
+    def is_default(self) -> bool:
+        return not self.model_id
+
+    @property
+    def vendor(self) -> str:
+        return self.model.vendor if self.model and self.model_id else ""
+
+    @property
+    def per_kept(self) -> int | None:
+        return self.record.per_kept(self.usual.credits) if self.usual else None
+
+    @property
+    def at(self) -> str:
+        """The resolution that `per_kept` is about, where there are several prices."""
+        return self.model.default_resolution if self.model and len(self.prices) > 1 else ""
 
 
 class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -77,17 +102,18 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
     def offers(self) -> Iterator[Offer]:
         """The radio buttons of the models."""
         by_id = {model.model_id: model for model in self.catalogue}
+        names = {model.model_id: model.name for model in (*self.catalogue, self.chosen) if model}
         for radio in self["model"]:
             model_id = str(radio.data["value"])
             model = by_id.get(model_id or defaults.MODEL)
-            note = "" if model else _("not offered any more")
             yield Offer(
                 radio=radio,
-                vendor=model.vendor if model and model_id else "",
-                name=model.name if model else model_id,
                 model_id=model_id,
+                name=names.get(model_id or defaults.MODEL, model_id),
+                model=model,
                 prices=price_list(model, self.percent) if model else [],
-                note=note if model_id else _("default"),
+                usual=_price(model, model.default_resolution, self.percent) if model else None,
+                record=self._record_of(model),
             )
 
     @property
@@ -101,6 +127,17 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.chosen is None:
             return None
         return _price(self.chosen, resolution or self.chosen.default_resolution, self.percent)
+
+    @property
+    def record(self) -> Record:
+        """How the chosen model has done."""
+        return self._record_of(self.chosen)
+
+    @property
+    def per_kept(self) -> int | None:
+        """What a picture that is kept comes to, in hundredths."""
+        price = self.price
+        return self.record.per_kept(price.credits) if price else None
 
     def clean_model(self) -> str:
         model_id: str = self.cleaned_data["model"]
@@ -133,6 +170,13 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             self.instance.scene_resolution = ""  # the model has none, and would refuse the old one
         own: ImageSettings = super().save(commit)
         return own
+
+    @cached_property
+    def _records(self) -> dict[int, Record]:
+        return records.all_records()
+
+    def _record_of(self, model: KieModel | None) -> Record:
+        return self._records.get(model.pk, records.NOTHING) if model else records.NOTHING
 
     # What is offered
 

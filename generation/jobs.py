@@ -18,7 +18,16 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from credits.amounts import credits_text, dollars_text
-from generation import callbacks, doorbell, lifecycle, prompts, results, uploads
+from generation import (
+    account,
+    callbacks,
+    doorbell,
+    lifecycle,
+    prompts,
+    records,
+    results,
+    uploads,
+)
 from generation.kie.client import (
     AccountBlocked,
     Kie,
@@ -81,6 +90,7 @@ def tick() -> None:
     """Every second: what time decides, and a bell for every step that is due."""
     lifecycle.sweep()
     lifecycle.ring_due()
+    account.ring_if_due()
     doorbell.ticked()
 
 
@@ -336,3 +346,15 @@ def _bring(generation: Generation, output: Output) -> Stored:
         return results.bring(output.url, name, keep_alive)
     except results.LinkExpired:
         return results.bring(kie().fresh_link(output.url), name, keep_alive)
+
+
+@step
+def balance() -> None:
+    """Asks what is left on our account."""
+    account.ask(kie())
+
+
+@step
+def measure() -> None:
+    """Finds out how the models have done."""
+    records.find_out()

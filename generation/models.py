@@ -212,6 +212,15 @@ class KieModel(models.Model):
         verbose_name=_("replacement"),
         help_text=_("What projects are offered once this model is switched off."),
     )
+    sample = models.ForeignKey(
+        Take,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("sample picture"),
+        help_text=_("Everybody who chooses a model sees it, so it is never a project's."),
+    )
     # The row as the catalogue's file last had it: what differs from it is staff's own change.
     loaded = models.JSONField(default=dict, editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
@@ -259,6 +268,12 @@ class KieModel(models.Model):
 
     def can(self, operation: Operation) -> bool:
         return operation in self.operations
+
+    @property
+    def needs_cast(self) -> bool:
+        """Makes a scene's picture only where somebody of its cast has one."""
+        field = self.takes.get(Slot.REFERENCE)
+        return self.can(Operation.GENERATE) and field is not None and field.min > 0
 
     def _is_ready_for(self, operation: Operation) -> bool:
         """A picture that comes from words needs no other one but those of its cast."""
@@ -424,6 +439,10 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
     def set_aside(self) -> GenerationQuerySet:
         """Orders whose picture several workers died over: tried seldom, and staff look at them."""
         return self.filter(state=State.STORING, deaths__gte=MOST_DEATHS)
+
+    def trials(self) -> GenerationQuerySet:
+        """Test orders of staff: for no project, and nobody pays."""
+        return self.filter(project=None, payer=None)
 
     def of(self, subject: Scene | Character) -> GenerationQuerySet:
         key = "scene" if isinstance(subject, Scene) else "character"
@@ -719,6 +738,31 @@ class Breaker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model}: {self.failures}"
+
+
+class Account(models.Model):
+    """Our account at a provider, and what it last said is left there (`generation/account.py`)."""
+
+    provider = models.CharField(_("provider"), max_length=20, primary_key=True)
+    address = models.CharField(
+        _("account"), max_length=200, help_text=_("KIE's address: the sandbox is another account.")
+    )
+    credits = models.BigIntegerField(
+        _("credits"), null=True, help_text=_("Hundredths of a KIE credit.")
+    )
+    answered_at = models.DateTimeField(_("answered"), null=True)
+    trouble = models.CharField(
+        _("trouble"), max_length=500, blank=True, help_text=_("Why the last question failed.")
+    )
+    is_low = models.BooleanField(default=False)  # and the log has said so
+    next_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = _("account at a provider")
+        verbose_name_plural = _("accounts at providers")
+
+    def __str__(self) -> str:
+        return self.provider
 
 
 class BalanceSample(models.Model):

@@ -11,6 +11,7 @@ from generation.views import (
     flow,
     health,
     kie,
+    models,
     orders,
     receipts,
     rework,
@@ -43,6 +44,11 @@ app_name = "generation"
 urlpatterns = [
     path("projects/<id:project_id>/", board.board, name="board"),
     path("projects/<id:project_id>/settings/", settings.settings, name="settings"),
+    path(
+        "projects/<id:project_id>/settings/replacement/",
+        settings.use_replacement,
+        name="use_replacement",
+    ),
     path("projects/<id:project_id>/flow/", flow.flow, name="flow"),
     # <kind> is "scene" or "character"
     path("<subject:kind>/<id:subject_id>/", board.subject, name="subject"),
@@ -52,6 +58,7 @@ urlpatterns = [
     path("orders/<id:generation_id>/cancel/", orders.cancel, name="cancel"),
     path("takes/<id:take_id>/receipt/", receipts.take, name="receipt"),
     path("takes/<id:take_id>/<work:operation>/", rework.rework, name="rework"),
+    path("models/<int:model_pk>/sample", models.sample, name="sample"),
     path("queue/", orders.queue, name="queue"),
     path("credits/", credits.credits, name="credits"),
     path("api/image", api.image, name="api_image"),

@@ -57,6 +57,8 @@ KIE_WEBHOOK_KEY = env.str("KIE_WEBHOOK_KEY", default="")
 # Calls in any 10 seconds, of all workers together. KIE refuses more than 20 createTask calls.
 KIE_CREATES = env.int("KIE_CREATES", default=18)
 KIE_QUERIES = env.int("KIE_QUERIES", default=2000)
+# Staff are warned when fewer KIE credits (whole ones) are left on the account.
+KIE_LOW_CREDITS = env.int("KIE_LOW_CREDITS", default=500)
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -1,4 +1,4 @@
-"""A picture that a person brings along, as a take of a scene, a character, or the project."""
+"""A picture that a person brings along: a take of a scene or a character, or one kept aside."""
 
 from __future__ import annotations
 
@@ -45,13 +45,14 @@ def keep(file: UploadedFile[bytes], subject: Scene | Character, user: User) -> T
     return take
 
 
-def keep_aside(picture: Picture, project: Project, user: User) -> Take:
-    """Stores a picture for the project alone, to be used in an order.
+def keep_aside(picture: Picture, project: Project | None, user: User) -> Take:
+    """Stores a picture to be used in an order: for the project alone, or for none, then the user's.
 
     The same one again is the same take: a form that is sent twice brings its file twice, and both
     have to be one order. Raises StorageDown.
     """
-    take_id = hashlib.sha256(f"{project.pk} {picture.sha256}".encode()).hexdigest()[:32]
+    whose = project.pk if project else f"user {user.pk}"
+    take_id = hashlib.sha256(f"{whose} {picture.sha256}".encode()).hexdigest()[:32]
     if before := Take.objects.filter(pk=take_id).first():
         return before
     stored = pictures.store(picture, take_id)

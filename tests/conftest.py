@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
@@ -21,6 +21,7 @@ from tests import servers
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+    from django.test import Client
     from pytest_django import DjangoDbBlocker, Settings
     from redis import Redis
 
@@ -133,6 +134,33 @@ def charlie(django_user_model: type[User]) -> User:
 @pytest.fixture
 def staff(django_user_model: type[User]) -> User:
     return django_user_model.objects.create_superuser("staff", "staff@example.com", "staff")
+
+
+@pytest.fixture
+def at_admin(staff: User) -> Client:
+    """A superuser's browser."""
+    from django.test import Client
+
+    client = Client()
+    client.force_login(staff)
+    return client
+
+
+@pytest.fixture
+def helper(django_user_model: type[User]) -> Callable[..., Client]:
+    """The browser of somebody of staff who may only do what is named."""
+    from django.contrib.auth.models import Permission
+    from django.test import Client
+
+    def browser(*permissions: str) -> Client:
+        user = django_user_model.objects.create_user("helper", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        assert user.user_permissions.count() == len(permissions)
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return browser
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ NO_PAGES = {
     "projects:picture",
     "projects:thumbnail",
     "generation:card",
+    "generation:sample",
     "generation:cancel",
     "generation:receipt",
     "generation:api_image_status",

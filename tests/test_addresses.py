@@ -13,7 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from generation import callbacks
 from projects import access
-from projects.models import ApiToken, Member, Project, Role
+from projects.models import ApiToken, Member, Project, Role, Take
 from tests import stages
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
@@ -78,6 +78,7 @@ ROWS: dict[str, Row] = {
     "projects:theme": Row(post=everybody(302)),
     "generation:board": LOOK,
     "generation:settings": Row(get=only(200), post=only(422, viewer=403)),
+    "generation:use_replacement": Row(post=only(302, viewer=403)),
     "generation:flow": LOOK,
     "generation:subject": LOOK,
     "generation:card": LOOK,
@@ -88,6 +89,7 @@ ROWS: dict[str, Row] = {
     "generation:rework": Row(get=only(200, viewer=403), post=only(400, viewer=403)),
     "generation:queue": Row(get=own(200)),
     "generation:credits": Row(get=own(200)),
+    "generation:sample": Row(get=own(200)),
     "generation:api_image": Row(post=(401, *[400] * 5)),
     "generation:api_image_status": Row(get=(401, 404, 200, 200, 200, 404)),
     "generation:callback": Row(post=everybody(400)),  # no task is named
@@ -153,6 +155,11 @@ def arguments(project: Project, settings: Any) -> dict[str, Any]:
         path.write_bytes(b"picture")
     access.issue_token(project.owner, "mine")
     order = take.output.generation
+    model = order.model
+    model.sample = Take.objects.create(
+        made_by=project.owner, image=take.image.name, thumbnail=take.thumbnail.name
+    )
+    model.save(update_fields=["sample"])
     return {
         "project_id": project.pk,
         "scene_id": scene.pk,
@@ -164,6 +171,7 @@ def arguments(project: Project, settings: Any) -> dict[str, Any]:
         "generation_id": order.pk,
         "tag": callbacks.tag_for(order.pk),
         "token_id": ApiToken.objects.get().pk,
+        "model_pk": model.pk,
     }
 
 

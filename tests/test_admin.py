@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from functools import cache
+from html import unescape
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -25,7 +27,7 @@ from playwright.sync_api import Page
 
 from credits import ledger
 from credits.models import CreditLedger, LedgerEntry
-from generation import breaker, lifecycle, orders
+from generation import breaker, lifecycle, orders, records
 from generation.models import (
     MOST_DEATHS,
     Breaker,
@@ -49,28 +51,6 @@ pytestmark = pytest.mark.django_db
 
 OURS = ("projects", "credits", "generation")
 REFERENCE = "admin:" + "0" * 32
-
-
-@pytest.fixture
-def at_admin(staff: User, client: Client) -> Client:
-    """A superuser's browser."""
-    client.force_login(staff)
-    return client
-
-
-@pytest.fixture
-def helper() -> Callable[..., Client]:
-    """The browser of somebody of staff who may only do what is named."""
-
-    def browser(*permissions: str) -> Client:
-        user = User.objects.create_user("helper", is_staff=True)
-        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        assert user.user_permissions.count() == len(permissions)
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return browser
 
 
 @pytest.fixture
@@ -497,35 +477,138 @@ def test_what_staff_changed_is_shown_against_the_file(at_admin: Client, model: K
     assert "Longest prompt: <code>null</code>" in page.replace("longest", "Longest")
 
 
-def test_models_are_switched_off_and_on(at_admin: Client, model: KieModel) -> None:
-    chosen = {"_selected_action": [model.pk], "action": "switch_off"}
-    at_admin.post(list_of(KieModel), chosen)
-    model.refresh_from_db()
-    assert not model.is_active
-    assert LogEntry.objects.get(object_id=str(model.pk)).get_change_message() == "Switched off."
-    at_admin.post(list_of(KieModel), chosen | {"action": "switch_on"})
-    model.refresh_from_db()
-    assert model.is_active
-
-
-def test_who_may_only_look_switches_nothing(model: KieModel, helper: Callable[..., Client]) -> None:
-    chosen = {"_selected_action": [model.pk], "action": "switch_off"}
-    helper("view_kiemodel").post(list_of(KieModel), chosen)
-    model.refresh_from_db()
-    assert model.is_active
-
-
 def test_the_week_of_a_model(at_admin: Client, scene: Scene) -> None:
-    states = [State.DONE, State.DONE, State.FAILED, State.RUNNING, State.CANCELLED]
     placed = [place(scene, str(number)) for number in range(6)]
-    for order, state in zip(placed, states, strict=False):
-        Generation.objects.filter(pk=order.pk).update(state=state)
-    Generation.objects.filter(pk=placed[5].pk).update(
-        state=State.FAILED, created_at=timezone.now() - timedelta(days=8)
-    )
+    Generation.objects.filter(pk=placed[5].pk).update(created_at=timezone.now() - timedelta(days=8))
     page = text(at_admin.get(list_of(KieModel), {"q": placed[0].model.model_id}))
     assert '<td class="field-orders_in_a_week">5</td>' in page
-    assert "1 / 3 (33 %)" in page
+
+
+def test_how_a_model_does_stands_in_the_list_and_on_its_page(
+    at_admin: Client, scene: Scene, model: KieModel
+) -> None:
+    known = records.Record(24, 80, ended=40, failed=4, takes=100, kept=61, paid_for=100)
+    few = records.Record(ended=4, failed=1, takes=3, kept=1, paid_for=3)
+    records.cache.set(records.KNOWN, {model.pk: known, scene.pk: few})
+    records.cache.set(records.FRESH, 1)
+    for address in (list_of(KieModel) + "?q=seedream-3.0", page_of(model)):
+        page = text(at_admin.get(address))
+        for words in ("24 s / 1 min 20 s", "4 / 40 (10 %)", "61 / 100 (61 %)", "→ 9.8"):
+            assert words in page, (address, words)
+    records.cache.set(records.KNOWN, {model.pk: few})
+    page = text(at_admin.get(page_of(model)))
+    assert "1 / 4" in page
+    assert "1 / 3" in page
+    assert " %)" not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ({"can": "upscale"}, {"recraft/crisp-upscale", "topaz/image-upscale"}),
+        ({"can": "cutout"}, {"recraft/remove-background"}),
+        ({"can": "segment"}, {"grok-imagine-image-2-0/segment-map"}),
+        ({"trouble": "yes"}, {"z-image"}),
+        ({"own": "yes"}, {"qwen/text-to-image", "google/imagen4", "staffs/own"}),
+        ({"is_active__exact": "0", "can": "edit"}, {"flux1-kontext", "nano-banana-2-1"}),
+    ],
+)
+def test_models_are_filtered(
+    at_admin: Client, catalogue: None, query: dict[str, str], ids: set[str]
+) -> None:
+    for _ in range(breaker.TRIPS_AT):
+        breaker.failed(KieModel.objects.get(model_id="z-image"), "HTTP 502")
+    KieModel.objects.filter(model_id="qwen/text-to-image").update(counts={"1": 1})
+    imagen = KieModel.objects.get(model_id="google/imagen4")
+    imagen.prices.create(credits=900, cost=45_000)
+    KieModel.objects.create(model_id="staffs/own", name="Own", vendor="Staff")
+    changelist = at_admin.get(list_of(KieModel), query).context["cl"]
+    assert {model.model_id for model in changelist.result_list} == ids
+    everybody = {m.model_id for m in at_admin.get(list_of(KieModel)).context["cl"].result_list}
+    if list(query.values()) == ["yes"]:
+        others = at_admin.get(list_of(KieModel), dict.fromkeys(query, "no")).context["cl"]
+        assert {model.model_id for model in others.result_list} == everybody - ids
+
+
+def test_a_price_of_staff_is_shown_against_the_file(at_admin: Client, model: KieModel) -> None:
+    model.prices.create(resolution="2K", credits=900, cost=45_000)
+    page = text(at_admin.get(page_of(model)))
+    assert "price 2K: <code>6 credits ($0.03)</code>" in page
+
+
+def test_every_models_page_shows_a_request_that_it_would_write(
+    at_admin: Client, catalogue: None
+) -> None:
+    for model in KieModel.objects.all():
+        shown = json.loads(unescape(re.sub("<[^>]*>", "", str(example(model)))))
+        fields = {field["field"] for field in model.picture_fields}
+        assert fields <= shown["input"].keys(), model
+        assert ("prompt" in shown["input"]) == (model.prompt_use != "none"), model
+        assert (model.ratio_field or "input") in {*shown["input"], "input"}, model
+    page = text(at_admin.get(page_of(KieModel.objects.get(model_id="recraft/crisp-upscale"))))
+    assert "&quot;image&quot;: &quot;take:…&quot;" in page
+
+
+def example(model: KieModel) -> str:
+    return str(admin.site.get_model_admin(KieModel).example(model))  # type: ignore[attr-defined]
+
+
+def test_a_model_without_pictures_bills_none(at_admin: Client, painter: KieModel) -> None:
+    assert "reference_in_credits" not in text(at_admin.get(page_of(painter)))
+
+
+PICTURES = '[{"field": "urls", "slot": "reference", "min": 0, "max": 8, "is_list": true}]'
+
+
+def test_a_price_of_references_is_added(at_admin: Client, painter: KieModel) -> None:
+    KieModel.objects.filter(pk=painter.pk).update(picture_fields=json.loads(PICTURES))
+    row = {
+        "in_credits": "3",
+        "in_dollars": "0.015",
+        "reference_in_credits": "0.5",
+        "reference_in_dollars": "0.0025",
+        "free_references": "2",
+    }
+    data = form_of(painter, picture_fields=PICTURES) | price_rows(painter, row)
+    answer = at_admin.post(page_of(painter), data)
+    assert answer.status_code == 302, errors(answer)
+    asked = quote(painter, "2K", references=5)
+    assert (asked.kie_credits, asked.cost) == (450, 22_500)
+    assert "reference_in_credits" in text(at_admin.get(page_of(painter)))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"reference_in_credits": "1"}, "more than 0"),
+        ({"reference_in_dollars": "1"}, "more than 0"),
+        ({"reference_in_credits": "1,000", "reference_in_dollars": "1"}, "Write a number"),
+        ({"free_references": "2"}, "Every reference is free"),
+        ({"free_references": "-1"}, "greater than or equal to 0"),
+    ],
+)
+def test_a_price_of_references_that_cannot_be_meant_is_refused(
+    at_admin: Client, painter: KieModel, row: dict[str, str], words: str
+) -> None:
+    KieModel.objects.filter(pk=painter.pk).update(picture_fields=json.loads(PICTURES))
+    row = {"in_credits": "3", "in_dollars": "0.015", **row}
+    data = form_of(painter, picture_fields=PICTURES) | price_rows(painter, row)
+    assert words in errors(at_admin.post(page_of(painter), data))
+    assert painter.prices.count() == 1
+
+
+def test_what_is_free_at_kie_costs_nothing(at_admin: Client, painter: KieModel) -> None:
+    row = {"in_credits": "0", "in_dollars": "0"}
+    at_admin.post(page_of(painter), form_of(painter) | price_rows(painter, row))
+    assert quote(painter, "2K").credits == 0
+
+
+def test_a_price_is_named_as_the_model_names_it(at_admin: Client, catalogue: None) -> None:
+    topaz = KieModel.objects.get(model_id="topaz/image-upscale")
+    page = text(at_admin.get(page_of(topaz)))
+    for name in ("2K", "4K", "8K"):
+        assert f'<option value="{name}">' in page
+    assert '<option value="2×">' not in page[page.index("prices-__prefix__-resolution") :]
 
 
 @pytest.mark.parametrize("words", ["seedream/4-5-text-to-image", "Seedream", "ByteDance"])

@@ -438,6 +438,7 @@ class TestTheTick:
         self, kie: Sandbox, scene: Scene, django_capture_on_commit_callbacks: Any
     ) -> None:
         commit = django_capture_on_commit_callbacks
+        jobs.balance()  # is due at first
         place(scene)
         self.tick(commit)
         (job,) = doorbell_queue("orders")

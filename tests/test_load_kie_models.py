@@ -13,7 +13,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
+from generation.catalogue import loading
 from generation.models import Generation, KieModel, Price
+from projects.models import Take
 
 MODEL: dict[str, Any] = {
     "model_id": "acme/painter",
@@ -144,6 +146,102 @@ def test_what_staff_changed_is_kept_and_told_every_time(load: Load) -> None:
     model = KieModel.objects.get()
     assert (model.name, model.constants) == ("Our painter", {"n": 4})
     assert model.vendor == "Acme Ltd"  # the rest follows the file
+
+
+EDITOR: dict[str, Any] = {
+    "model_id": "acme/editor",
+    "name": "Editor",
+    "vendor": "Acme",
+    "modality": ["image-to-image", "edit"],
+    "prompt_use": "optional",
+    "prompt_min_length": 3,
+    "count_field": "n",
+    "counts": {"1": "1", "4": "4"},
+    "picture_fields": [
+        {"field": "urls", "slot": "reference", "min": 1, "max": 8, "is_list": True, "max_mb": 10}
+    ],
+    "resolution_field": "factor",
+    "resolutions": {"2×": "2"},
+    "price_edges": {"2K": 2048, "4K": 4096},
+    "prices": {
+        "any": {
+            "credits": 5,
+            "usd": 0.025,
+            "reference": {"credits": 0.5, "usd": 0.0025, "free": 1},
+        }
+    },
+    "source": "https://example.com/editor",
+    "as_of": "2026-08-19",
+}
+# What the file changes, and what staff have there instead.
+OWN: dict[str, tuple[Any, Any]] = {
+    "prompt_use": ("required", "none"),
+    "prompt_min_length": (5, 7),
+    "count_field": ("count", "number"),
+    "counts": ({"1": "1", "2": "2"}, {"1": "one"}),
+    "picture_fields": (
+        [{"field": "images", "slot": "reference", "min": 0, "max": 4, "is_list": True}],
+        [{"field": "ours", "slot": "source", "min": 1, "max": 1, "is_list": False}],
+    ),
+    "price_edges": ({"2K": 2000, "4K": 4000}, {"2K": 1999, "4K": 3999}),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("column", OWN)
+def test_every_column_follows_the_file_until_staff_change_it(load: Load, column: str) -> None:
+    file, staffs = OWN[column]
+    load(copy.deepcopy(EDITOR))
+    assert f"{column}: " in load(copy.deepcopy(EDITOR) | {column: file}, dry_run=True)
+    assert getattr(KieModel.objects.get(), column) == EDITOR[column]
+    assert f"{column}: " in load(copy.deepcopy(EDITOR) | {column: file})
+    assert getattr(KieModel.objects.get(), column) == file
+
+    KieModel.objects.update(**{column: staffs})
+    printed = load(copy.deepcopy(EDITOR))
+    assert f"kept {column}: {staffs!r} (the file has {EDITOR[column]!r})" in printed
+    assert getattr(KieModel.objects.get(), column) == staffs
+    assert loading.own_changes(KieModel.objects.get()).keys() == {column}
+
+
+@pytest.mark.django_db
+def test_a_references_price_is_dated_and_staffs_own_is_kept(load: Load) -> None:
+    load(copy.deepcopy(EDITOR))
+    dearer = copy.deepcopy(EDITOR)
+    dearer["prices"]["any"]["reference"] = {"credits": 1, "usd": 0.005, "free": 2}
+    printed = load(dearer)
+    assert "+ 0.5 credits ($0.0025) per reference beyond 1 -> " in printed
+    assert "+ 1 credits ($0.005) per reference beyond 2" in printed
+    assert Price.objects.count() == 4
+    newest = Price.objects.filter(resolution="4K")[0]
+    assert (newest.reference_credits, newest.reference_cost, newest.free_references) == (
+        100,
+        5_000,
+        2,
+    )
+
+    KieModel.objects.get().prices.create(
+        resolution="4K", credits=500, cost=25_000, reference_credits=300, reference_cost=15_000
+    )
+    printed = load(copy.deepcopy(EDITOR))
+    assert "kept price of 4K: 5 credits ($0.025) + 3 credits ($0.015) per reference" in printed
+    assert Price.objects.filter(resolution="4K")[0].reference_credits == 300
+    assert Price.objects.filter(resolution="2K")[0].reference_credits == 50
+    changes = loading.own_changes(KieModel.objects.get())
+    assert changes.keys() == {"prices 4K"}
+
+
+@pytest.mark.django_db
+def test_the_replacement_and_the_sample_are_staffs_own(load: Load) -> None:
+    alice = User.objects.create_user("alice")
+    load(copy.deepcopy(EDITOR), painter())
+    other, model = KieModel.objects.order_by("-name")
+    sample = Take.objects.create(made_by=alice, image="a.png", thumbnail="a.webp")
+    KieModel.objects.filter(pk=model.pk).update(replacement=other, sample=sample)
+    load(copy.deepcopy(EDITOR) | {"prompt_min_length": 5}, painter())
+    model.refresh_from_db()
+    assert (model.prompt_min_length, model.replacement, model.sample) == (5, other, sample)
+    assert loading.own_changes(model) == {}
 
 
 @pytest.mark.django_db

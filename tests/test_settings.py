@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from generation import defaults, orders
-from generation.models import ImageSettings, KieModel, Operation, Price
+from generation import defaults, orders, records
+from generation.models import ImageSettings, KieModel, Multiplier, Operation, Price, Slot
 from projects.models import Member, Project, Role
 from tests import stages
+from tests.servers import Site
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -264,6 +267,116 @@ def test_its_people_are_listed(client: Client, project: Project) -> None:
 
 def test_only_the_owner_is_offered_to_delete(project: Project, bob: User) -> None:
     assert reverse("projects:delete", args=[project.pk]) not in form(signed_in(bob), project)
+
+
+def row(html: str, model_id: str) -> str:
+    """The words of a model's row in the list."""
+    start = html.index(f"<code>{model_id}</code>")
+    return " ".join(re.sub(r"<[^>]*>", " ", html[start : html.index("</label>", start)]).split())
+
+
+def know(**known: records.Record) -> None:
+    """How the models do here, by the ends of their ids."""
+    by_pk = {
+        KieModel.objects.get(model_id__endswith=end.replace("_", "-")).pk: record
+        for end, record in known.items()
+    }
+    records.cache.set(records.KNOWN, by_pk)
+    records.cache.set(records.FRESH, 1)
+
+
+def test_how_a_model_does_here_is_said_before_it_is_chosen(
+    client: Client, project: Project
+) -> None:
+    Multiplier.objects.create(percent=150)  # 6.5 are 9.75
+    known = records.Record(24, 80, ended=100, takes=100, kept=61, paid_for=100)
+    know(z_image=known)
+    said = "usually 24 s, slow 1 min 20 s · 61 % kept here → 2 credits a kept picture"
+    html = form(client, project)
+    assert row(html, "z-image") == f"z-image {said} 1.2"
+    assert row(html, "google/imagen4") == "google/imagen4 12"
+    chosen = " ".join(re.sub(r"<[^>]*>", " ", options(client, project, model="z-image")).split())
+    assert f"A picture costs 1.2 credits ($0.004). {said}" in chosen
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (records.Record(24, 80, ended=6), "usually 24 s, slow 1 min 20 s 0.8"),
+        (records.Record(ended=6, takes=10, kept=0, paid_for=10), "0 % kept here 0.8"),
+        (records.Record(ended=4, failed=4, takes=4, kept=4, paid_for=4), "0.8"),
+    ],
+)
+def test_what_is_not_known_is_left_out(
+    client: Client, project: Project, record: records.Record, said: str
+) -> None:
+    know(z_image=record)
+    assert row(form(client, project), "z-image") == f"z-image {said}"
+
+
+def test_where_prices_differ_it_says_what_of(client: Client, project: Project) -> None:
+    know(**{"5_pro_text_to_image": records.Record(takes=10, kept=5, paid_for=10)})
+    words = row(form(client, project), "seedream/5-pro-text-to-image")
+    assert "50 % kept here → 14 credits a kept picture (1K) 1K 7 2K 14" in words
+
+
+def test_models_that_need_the_casts_pictures_say_so(client: Client, project: Project) -> None:
+    html = form(client, project)
+    note = "Works only from pictures of the cast."
+    for model in KieModel.objects.filter(is_active=True):
+        if model.can(Operation.GENERATE):
+            field = model.takes.get(Slot.REFERENCE)
+            needs = field is not None and field.min > 0
+            assert (note in row(html, model.model_id)) is needs, model
+    assert note in row(html, "seedream/4.5-edit")
+    assert note not in row(html, "nano-banana-pro")
+
+
+def test_more_models_ask_no_more(client: Client, project: Project) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            form(client, project)
+        return len(captured)
+
+    records.find_out()
+    many = queries()
+    KieModel.objects.filter(pk__in=KieModel.objects.values("pk")[10:]).update(is_active=False)
+    assert queries() == many
+
+
+@pytest.mark.browser
+def test_a_list_narrows_as_one_types(demo: Page) -> None:
+    page = demo
+    page.goto("/projects/cmkivtwqv0005l80499cyfuzx/settings/")
+    field = page.get_by_role("searchbox", name="Find a model")
+    shown = page.locator(".model:visible")
+    every = page.locator(".model").count()
+    assert shown.count() == every > 40
+    field.press_sequentially("nano PRO")
+    found = page.get_by_role("status", name="").filter(has_text="Models found")
+    expect(found).to_have_text(f"Models found: 1 of {every}")
+    expect(shown).to_have_count(2)  # the chosen one stays
+    expect(page.locator(".vendor:visible")).to_have_count(2)
+    field.press("Enter")
+    assert page.url.endswith("/settings/"), "Enter saves nothing"
+    field.press("ArrowDown")
+    expect(page.locator(".model:visible input").first).to_be_focused()
+    field.fill("nothing has this name")
+    expect(found).to_have_text(f"Models found: 0 of {every}")
+    field.fill("")
+    expect(shown).to_have_count(every)
+    expect(page.locator("#options")).to_contain_text("A picture costs 6 credits")
+
+
+@pytest.mark.browser
+def test_without_script_the_whole_list_is_there(site: Site, browser: Browser, demo: Page) -> None:
+    context = browser.new_context(base_url=site.url, java_script_enabled=False)
+    context.add_cookies(demo.context.cookies())  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto("/projects/cmkivtwqv0005l80499cyfuzx/settings/")
+    assert page.locator(".model:visible").count() > 40
+    assert page.locator("#find-model:visible").count() == 0
+    context.close()
 
 
 @pytest.mark.browser

@@ -6,6 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 from generation.admin.catalogue import KieModelAdmin
 from generation.admin.differences import BalanceSampleAdmin, DifferenceAdmin
+from generation.admin.multipliers import MultiplierAdmin
 from generation.admin.orders import GenerationAdmin
 from generation.admin.pauses import BreakerAdmin, PauseAdmin
 from generation.admin.projects import ProjectAdmin
@@ -16,6 +17,7 @@ __all__ = [
     "DifferenceAdmin",
     "GenerationAdmin",
     "KieModelAdmin",
+    "MultiplierAdmin",
     "PauseAdmin",
     "ProjectAdmin",
 ]

@@ -1,4 +1,4 @@
-"""The catalogue for staff: what a model can do, what it costs, and whether it still works."""
+"""The catalogue for staff: what a model can do, what it costs, how it does, whether it is on."""
 
 from __future__ import annotations
 
@@ -9,27 +9,35 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import label_for_field
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import URLPattern, path
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from generation import prompts
+from generation import account, records
+from generation.admin.example import example_of
+from generation.admin.form import form_page, keep_choice
+from generation.admin.model_filters import OperationFilter, OwnFilter, TroubleFilter
 from generation.admin.model_form import KieModelForm
 from generation.admin.prices import PriceInline
+from generation.admin.switching import SwitchOffForm
 from generation.admin.trial import TrialForm
-from generation.models import Generation, KieModel, State
+from generation.catalogue import loading
+from generation.models import Generation, KieModel
 from generation.pricing import NoPrice, quote
+from generation.records import Record
+from generation.replacement import uses_of
+from generation.templatetags.clock import duration
 from generation.templatetags.money import credits, dollars
+from projects.admin import picture_of
 
 WEEK = timedelta(days=7)
-ENDED_BADLY = (State.FAILED, State.REVIEW)
-NOTHING = {"total": 0, "ended": 0, "failed": 0}
+NOTHING = "–"
 
 
 def pretty(value: Any) -> SafeString:
@@ -41,31 +49,67 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = KieModelForm
     inlines = [PriceInline]
     list_display = [
-        "name",
-        "model_id",
-        "vendor",
+        "name_and_id",
         "is_active",
-        "price_now",
-        "ratio_count",
-        "resolution_names",
+        "abilities",
+        "credits_now",
         "orders_in_a_week",
-        "failures_in_a_week",
+        "uses",
+        "speed",
+        "failures",
+        "kept",
     ]
-    list_filter = ["is_active", "vendor"]
+    list_filter = ["is_active", OperationFilter, TroubleFilter, OwnFilter, "vendor"]
+    list_display_links = ["name_and_id"]
     list_per_page = 200
     search_fields = ["name", "model_id", "api_model_id", "vendor", "aliases"]
     search_help_text = gettext_lazy("Name, id, alias or provider")
     actions = ["switch_on", "switch_off"]
-    readonly_fields = ["price_now", "example", "own_changes", "updated_at"]
+    readonly_fields = [
+        "abilities",
+        "price_now",
+        "example",
+        "own_changes",
+        "updated_at",
+        "uses",
+        "speed",
+        "failures",
+        "kept",
+        "sample_shown",
+    ]
     fieldsets = [
-        (None, {"fields": ["name", "vendor", "model_id", "is_active", "price_now", "own_changes"]}),
+        (
+            None,
+            {
+                "fields": [
+                    "name",
+                    "vendor",
+                    "model_id",
+                    "is_active",
+                    "replacement",
+                    "uses",
+                    "abilities",
+                    "price_now",
+                    "sample_shown",
+                    "own_changes",
+                ]
+            },
+        ),
+        (
+            gettext_lazy("How it does here"),
+            {
+                "description": gettext_lazy("From the orders of the last 90 days."),
+                "fields": ["speed", "failures", "kept"],
+            },
+        ),
         (
             gettext_lazy("How its request is written"),
             {
                 "description": gettext_lazy(
-                    "createTask's input has the prompt, the aspect ratio and the resolution in the "
-                    "fields named here, and the fixed fields as they stand. A field's name that is "
-                    "left empty means that the model has no such field."
+                    "createTask's input has the prompt, the aspect ratio, the resolution, the "
+                    "count and the pictures in the fields named here, and the fixed fields as they "
+                    "stand. A field's name that is left empty means that the model has no such "
+                    "field."
                 ),
                 "fields": [
                     "api_model_id",
@@ -102,82 +146,95 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ),
     ]
 
-    # The list
+    # What is shown
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[KieModel]:
         models: QuerySet[KieModel] = super().get_queryset(request)
         return models.prefetch_related("prices")
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Counts the week for the whole list at once: a subquery for each model takes seconds."""
+        """Asks for the whole list at once: a subquery for each model takes seconds."""
         changelist = super().get_changelist_instance(request)
-        weeks = _weeks()
-        for model in changelist.result_list:
-            model.week = weeks.get(model.pk, NOTHING)
+        _know(changelist.result_list)
         return changelist
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        model = super().get_object(request, object_id, from_field)
+        if model is not None:
+            _know([model])
+        return model
+
+    @admin.display(description=gettext_lazy("model"), ordering="name")
+    def name_and_id(self, model: KieModel) -> SafeString:
+        return format_html("{}<br><small>{}</small>", model.name, model.model_id)
+
+    @admin.display(description=gettext_lazy("what it can do"))
+    def abilities(self, model: KieModel) -> str:
+        return ", ".join(str(operation.label) for operation in model.operations) or NOTHING
 
     @admin.display(description=gettext_lazy("credits now"))
     def price_now(self, model: KieModel) -> str:
-        if model.pk is None:
-            return "–"
-        prices: dict[str, list[str]] = {}
-        for resolution in model.price_names:
-            prices.setdefault(_price_words(model, resolution), []).append(resolution)
-        if len(prices) == 1:
-            return next(iter(prices))
-        return ", ".join(f"{' / '.join(names)}: {words}" for words, names in prices.items())
+        return _prices(model, with_dollars=True)
 
-    @admin.display(description=gettext_lazy("ratios"))
-    def ratio_count(self, model: KieModel) -> int:
-        return len(model.ratios)
+    @admin.display(description=gettext_lazy("credits now"))
+    def credits_now(self, model: KieModel) -> str:
+        """Short, for the list."""
+        return _prices(model, with_dollars=False)
 
-    @admin.display(description=gettext_lazy("resolutions"))
-    def resolution_names(self, model: KieModel) -> str:
-        return ", ".join(model.resolutions) or "–"
-
-    @admin.display(description=gettext_lazy("orders in 7 days"))
+    @admin.display(description=gettext_lazy("in 7 days"))
     def orders_in_a_week(self, model: Any) -> int:
-        return int(model.week["total"])
+        return int(model.week)
+
+    @admin.display(description=gettext_lazy("projects"))
+    def uses(self, model: Any) -> SafeString | str:
+        """The projects whose pictures it makes, as a list."""
+        if not getattr(model, "used", 0):
+            return NOTHING
+        address = reverse("admin:projects_project_changelist", query={"model": model.model_id})
+        return format_html('<a href="{}">{}</a>', address, model.used)
+
+    @admin.display(description=gettext_lazy("usually / slow"))
+    def speed(self, model: KieModel) -> str:
+        record = _record_of(model)
+        if record.usual is None or record.slow is None:
+            return NOTHING
+        return f"{duration(record.usual)} / {duration(record.slow)}"
 
     @admin.display(description=gettext_lazy("failed of ended"))
-    def failures_in_a_week(self, model: Any) -> str:
-        failed, ended = model.week["failed"], model.week["ended"]
-        return f"{failed} / {ended} ({round(100 * failed / ended)} %)" if ended else "–"
+    def failures(self, model: KieModel) -> str:
+        record = _record_of(model)
+        if record.failure_percent is None:
+            return f"{record.failed} / {record.ended}" if record.ended else NOTHING
+        return f"{record.failed} / {record.ended} ({record.failure_percent} %)"
 
-    @admin.action(description=gettext_lazy("Switch on"), permissions=["change"])
-    def switch_on(self, request: HttpRequest, models: QuerySet[KieModel]) -> None:
-        self._switch(request, models, True)
+    @admin.display(description=gettext_lazy("kept → credits each"))
+    def kept(self, model: KieModel) -> str:
+        record = _record_of(model)
+        if record.kept_percent is None:
+            return f"{record.kept} / {record.takes}" if record.takes else NOTHING
+        words = f"{record.kept} / {record.takes} ({record.kept_percent} %)"
+        costs = self._per_kept(model, record)
+        return f"{words} → {credits(costs)}" if costs else words
 
-    @admin.action(description=gettext_lazy("Switch off"), permissions=["change"])
-    def switch_off(self, request: HttpRequest, models: QuerySet[KieModel]) -> None:
-        self._switch(request, models, False)
+    def _per_kept(self, model: KieModel, record: Record) -> int | None:
+        try:
+            usual = quote(model, model.default_resolution or model.price_names[0])
+        except NoPrice:
+            return None
+        return record.per_kept(usual.credits)
 
-    def _switch(self, request: HttpRequest, models: QuerySet[KieModel], active: bool) -> None:
-        changed = list(models.filter(is_active=not active))
-        for model in changed:
-            model.is_active = active
-            model.save(update_fields=["is_active", "updated_at"])
-            self.log_change(request, model, _("Switched on.") if active else _("Switched off."))
-        words = ngettext("%(count)d model changed.", "%(count)d models changed.", len(changed))
-        self.message_user(request, words % {"count": len(changed)}, messages.SUCCESS)
-
-    # One model
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        """The id stands in projects and orders: it is chosen once."""
-        return [*self.readonly_fields, *(["model_id"] if obj else [])]
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A model is switched off instead: its prices are history."""
-        return False
+    @admin.display(description=gettext_lazy("sample picture"))
+    def sample_shown(self, model: KieModel) -> SafeString | str:
+        if model.sample_id is None:
+            return _("None: the page of a test order that is done makes its picture the sample.")
+        return picture_of(model.sample_id)
 
     @admin.display(description=gettext_lazy("the request"))
     def example(self, model: KieModel) -> SafeString | str:
         if model.pk is None:
-            return "–"
-        ratio = "16:9" if "16:9" in model.ratios else next(iter(model.ratios), "")
+            return NOTHING
         try:
-            return pretty(prompts.request_for(model, "…", ratio, model.default_resolution))
+            return pretty(example_of(model))
         except KeyError as missing:
             return _("It cannot be written: %(name)s is missing.") % {"name": missing}
 
@@ -185,12 +242,8 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def own_changes(self, model: KieModel) -> SafeString | str:
         """Where the row differs from what the catalogue's file last loaded."""
         if not model.loaded:
-            return _("Not from the catalogue's file.") if model.pk else "–"
-        lines = [
-            (label_for_field(column, KieModel), json.dumps(in_file, ensure_ascii=False))
-            for column, in_file in model.loaded.items()
-            if column != "prices" and _plain(getattr(model, column, in_file)) != in_file
-        ]
+            return _("Not from the catalogue's file.") if model.pk else NOTHING
+        lines = [(_label_of(name), file) for name, file in _in_file(model)]
         if not lines:
             return _("Nothing: as the catalogue's file has it.")
         return format_html(
@@ -199,35 +252,131 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             format_html_join("", "<div>{}: <code>{}</code></div>", lines),
         )
 
-    # A test order
+    # What staff may do
 
-    def may_test(self, request: HttpRequest) -> bool:
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """The id stands in projects and orders: it is chosen once. Whether the model is offered is
+        switched on a page that asks what takes its place."""
+        return [*self.readonly_fields, *(["model_id", "is_active"] if obj else [])]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A model is switched off instead: its prices are history."""
+        return False
+
+    def may_act(self, request: HttpRequest) -> bool:
         return request.user.has_perm("generation.change_kiemodel")
 
     def get_urls(self) -> list[URLPattern]:
-        test = path(
-            "<int:model_pk>/test/",
-            self.admin_site.admin_view(self.test_view),
-            name="generation_kiemodel_test",
-        )
-        return [test, *super().get_urls()]
+        def address(route: str, view: Any, name: str) -> Any:
+            return path(route, self.admin_site.admin_view(view), name=f"generation_kiemodel_{name}")
+
+        return [
+            address("account/ask/", self.ask_account_view, "ask_account"),
+            address("<int:model_pk>/test/", self.test_view, "test"),
+            address("<int:model_pk>/switch/", self.switch_view, "switch"),
+            *super().get_urls(),
+        ]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        extra = {**(extra_context or {}), "may_test": self.may_test(request)}
+        extra = {**(extra_context or {}), "may_act": self.may_act(request)}
         return super().change_view(request, object_id, form_url, extra)
+
+    def ask_account_view(self, request: HttpRequest) -> HttpResponse:
+        """A worker asks KIE what is left; the page does not wait for it."""
+        if not self.may_act(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            account.ask_soon()
+            messages.success(request, _("KIE is being asked. Look again in a moment."))
+        return redirect("admin:generation_kiemodel_changelist")
+
+    # On and off
+
+    @admin.action(description=gettext_lazy("Switch on"), permissions=["change"])
+    def switch_on(self, request: HttpRequest, models: QuerySet[KieModel]) -> None:
+        switched_on = list(models.filter(is_active=False))
+        for model in switched_on:
+            self._switch_on(request, model)
+        self._say_how_many(request, len(switched_on))
+
+    @admin.action(description=gettext_lazy("Switch off"), permissions=["change"])
+    def switch_off(self, request: HttpRequest, models: QuerySet[KieModel]) -> HttpResponse | None:
+        """Asks what takes their place, on a page between."""
+        form = SwitchOffForm(
+            list(models.filter(is_active=True)), request.POST if "switch" in request.POST else None
+        )
+        if not form.models:
+            self._say_how_many(request, 0)
+            return None
+        keep_choice(form, request.POST)
+        if not form.is_valid():
+            return self._switch_off_page(request, None, form)
+        self._switch_off(request, form)
+        return None
+
+    def switch_view(self, request: HttpRequest, model_pk: int) -> HttpResponse:
+        if not self.may_act(request):
+            raise PermissionDenied
+        model = get_object_or_404(KieModel, pk=model_pk)
+        if model.is_active:
+            form = SwitchOffForm([model], request.POST if request.method == "POST" else None)
+            if not form.is_valid():
+                return self._switch_off_page(request, model, form)
+            self._switch_off(request, form)
+        elif request.method == "POST":
+            self._switch_on(request, model)
+        return redirect("admin:generation_kiemodel_change", model_pk)
+
+    def _switch_on(self, request: HttpRequest, model: KieModel) -> None:
+        model.is_active = True
+        model.save(update_fields=["is_active", "updated_at"])
+        self.log_change(request, model, _("Switched on."))
+
+    def _switch_off(self, request: HttpRequest, form: SwitchOffForm) -> None:
+        switched_off = form.switch_off()
+        for model, words in switched_off:
+            self.log_change(request, model, words)
+        self._say_how_many(request, len(switched_off))
+
+    def _say_how_many(self, request: HttpRequest, count: int) -> None:
+        words = ngettext("%(count)d model changed.", "%(count)d models changed.", count)
+        self.message_user(request, words % {"count": count}, messages.SUCCESS)
+
+    def _switch_off_page(
+        self, request: HttpRequest, model: KieModel | None, form: SwitchOffForm
+    ) -> HttpResponse:
+        return form_page(
+            self,
+            request,
+            model,
+            form,
+            title=_("Switch off"),
+            answer="switch",
+            lead=_(
+                "It is not offered any more, and new orders with it are refused; those that are "
+                "placed go on. The projects that use it are told what takes its place, and change "
+                "only when their people say so."
+            ),
+        )
+
+    # A test order
 
     def test_view(self, request: HttpRequest, model_pk: int) -> HttpResponse:
         """A real order that nobody pays; it leads to the order's own page."""
-        if not self.may_test(request):
+        if not self.may_act(request):
             raise PermissionDenied
         model = get_object_or_404(KieModel.objects.prefetch_related("prices"), pk=model_pk)
-        form = TrialForm(model, request.POST or None)
+        form = TrialForm(model, request.POST or None, request.FILES or None)
         if request.method == "POST" and form.is_valid() and (order := form.place(request.user)):
             self.log_change(request, model, _("Test order %(order)s.") % {"order": order.pk})
             return self._after_test(request, model, order)
-        return render(request, "admin/form.html", self._test_context(request, model, form))
+        lead = _("A real order at the real price: %(price)s credits. No user pays it.") % {
+            "price": self.price_now(model)
+        }
+        title, button = _("Test order"), _("Order")
+        return form_page(self, request, model, form, title=title, lead=lead, button=button)
 
     def _after_test(self, request: HttpRequest, model: KieModel, order: Generation) -> HttpResponse:
         if request.user.has_perm("generation.view_generation"):
@@ -235,41 +384,58 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         messages.success(request, _("Ordered: %(order)s.") % {"order": order.pk})
         return redirect("admin:generation_kiemodel_change", model.pk)
 
-    def _test_context(
-        self, request: HttpRequest, model: KieModel, form: TrialForm
-    ) -> dict[str, Any]:
-        lead = _("A real order at the real price: %(price)s credits. No user pays it.") % {
-            "price": self.price_now(model)
-        }
-        return {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "original": model,
-            "form": form,
-            "title": _("Test order"),
-            "lead": lead,
-            "button": _("Order"),
-        }
+
+def _know(models: Any) -> None:
+    """Puts beside each model what the site's orders and projects say of it."""
+    known, weeks, uses = records.all_records(), _weeks(), uses_of(models)
+    for model in models:
+        model.record = known.get(model.pk, records.NOTHING)
+        model.week = weeks.get(model.pk, 0)
+        model.used = uses[model.pk]
 
 
-def _weeks() -> dict[int, dict[str, Any]]:
-    """For each model ordered in the last seven days: `total`, `ended` and `failed` orders."""
-    recent = Generation.objects.filter(created_at__gte=timezone.now() - WEEK)
-    counted = recent.values("model").annotate(
-        total=Count("pk"),
-        ended=Count("pk", filter=Q(state__in=(State.DONE, *ENDED_BADLY))),
-        failed=Count("pk", filter=Q(state__in=ENDED_BADLY)),
-    )
-    return {int(row["model"]): dict(row) for row in counted}
+def _weeks() -> dict[int, int]:
+    """How many orders each model got in the last seven days."""
+    recent = Generation.objects.filter(created_at__gte=timezone.now() - WEEK).order_by()
+    return dict(recent.values_list("model").annotate(Count("pk")))
 
 
-def _price_words(model: KieModel, resolution: str) -> str:
+def _record_of(model: KieModel) -> Record:
+    record: Record = getattr(model, "record", records.NOTHING)  # the page to add one has none
+    return record
+
+
+def _prices(model: KieModel, *, with_dollars: bool) -> str:
+    """ "1K / 2K: 6, 4K: 12": those that are the same stand together."""
+    if model.pk is None:
+        return NOTHING
+    prices: dict[str, list[str]] = {}
+    for name in model.price_names:
+        prices.setdefault(_price_words(model, name, with_dollars), []).append(name)
+    if len(prices) == 1:
+        return next(iter(prices))
+    return ", ".join(f"{' / '.join(names)}: {words}" for words, names in prices.items())
+
+
+def _price_words(model: KieModel, name: str, with_dollars: bool) -> str:
     try:
-        price = quote(model, resolution)
+        price = quote(model, name)
     except NoPrice:
         return _("no price: it cannot be ordered")
-    return f"{credits(price.credits)} ({dollars(price.cost)})"
+    words = credits(price.credits)
+    return f"{words} ({dollars(price.cost)})" if with_dollars else words
 
 
-def _plain(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else value
+def _in_file(model: KieModel) -> list[tuple[str, str]]:
+    """What is staff's own, and what the file has there."""
+    changes = loading.own_changes(model).items()
+    return [
+        (name, str(c.file) if name.startswith("prices") else json.dumps(c.file, ensure_ascii=False))
+        for name, c in changes
+    ]
+
+
+def _label_of(name: str) -> str:
+    column, _space, price = name.partition(" ")
+    label = _("price") if column == "prices" else label_for_field(column, KieModel)
+    return f"{label} {price}".strip()

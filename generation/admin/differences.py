@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -20,7 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from credits.admin import ReadOnly
 from generation import reconcile
-from generation.admin.form import form_page
+from generation.admin.form import form_page, keep_choice
 from generation.models import BalanceSample, Difference
 from generation.templatetags.money import credit_change, credits
 
@@ -58,12 +57,6 @@ class NoteForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
         help_text=gettext_lazy("What explains it. Your name is kept with it."),
     )
-
-    def keep(self, posted: Any, *names: str) -> None:
-        """What chose the rows comes back with the note."""
-        for name in names:
-            widget = forms.MultipleHiddenInput
-            self.fields[name] = forms.Field(widget=widget, initial=posted.getlist(name))
 
 
 @admin.register(Difference)
@@ -152,7 +145,7 @@ class DifferenceAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(description=gettext_lazy("Settle"), permissions=["settle"])
     def settle(self, request: HttpRequest, rows: QuerySet[Difference]) -> HttpResponse | None:
         form = NoteForm(request.POST if "note" in request.POST else None)
-        form.keep(request.POST, "action", ACTION_CHECKBOX_NAME, "select_across")
+        keep_choice(form, request.POST)
         if form.is_valid():
             self._settle(request, rows, form)
             return None

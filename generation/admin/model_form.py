@@ -6,7 +6,7 @@ The rules are those of the catalogue's file, too (`generation/catalogue/rules.py
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django import forms
@@ -78,6 +78,19 @@ def _refuse_constant(name: str) -> None:
     raise ValidationError(_("%(name)s is not JSON."), params={"name": name})
 
 
+class ModelChoiceField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """Two models may have one name; their ids differ."""
+
+    def label_from_instance(self, model: Any) -> str:
+        return f"{model.name} ({model.model_id})"
+
+
+def may_replace(model: KieModel, others: Iterable[KieModel]) -> list[int]:
+    """The ids of those that can do what this one is mostly for."""
+    chief = next(iter(model.operations), None)
+    return [other.pk for other in others if chief is None or other.can(chief)]
+
+
 class KieModelForm(forms.ModelForm):  # type: ignore[type-arg]
     aliases = LinesField(
         label=gettext_lazy("Aliases"),
@@ -138,6 +151,17 @@ class KieModelForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = KieModel
         fields = "__all__"  # noqa: DJ007 - the admin's fieldsets say which
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "replacement" in self.fields:
+            others = KieModel.objects.exclude(pk=self.instance.pk)
+            self.fields["replacement"] = ModelChoiceField(
+                others.filter(pk__in=may_replace(self.instance, others)),
+                label=gettext_lazy("Replacement"),
+                required=False,
+                help_text=self.fields["replacement"].help_text,
+            )
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or self.cleaned_data

@@ -29,12 +29,14 @@ from credits.models import LedgerEntry
 from generation.admin.acts import ACTS, CANCEL, CLOSE, TAKE_BACK, TRY_AGAIN, Act
 from generation.admin.catalogue import pretty
 from generation.admin.form import form_page
-from generation.models import Callback, Event, Generation, Output, Reason, State
+from generation.admin.sample import SampleForm, may_choose, takes_of
+from generation.models import Callback, Event, Generation, Output, Reason, Reference, State
 from generation.templatetags.money import credits, dollars, in_credits
 from projects.admin import picture_of
 
 LATE = timedelta(minutes=10)
 COUNTED = 10_000
+NOTHING = "–"
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -109,6 +111,13 @@ class ReadOnlyInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
         return self.fields
 
 
+def link_to(url: str) -> SafeString | str:
+    """What came from outside is a link only where it can be nothing else."""
+    if not url.startswith(("https://", "http://")):
+        return url
+    return format_html('<a href="{0}" rel="noreferrer">{0}</a>', url)
+
+
 class OutputInline(ReadOnlyInline):
     model = Output
     fields = ["index", "picture", "link"]
@@ -119,9 +128,24 @@ class OutputInline(ReadOnlyInline):
 
     @admin.display(description=gettext_lazy("KIE's link"))
     def link(self, output: Output) -> SafeString | str:
-        if not output.url.startswith(("https://", "http://")):
-            return output.url
-        return format_html('<a href="{0}" rel="noreferrer">{0}</a>', output.url)
+        return link_to(output.url)
+
+
+class ReferenceInline(ReadOnlyInline):
+    model = Reference
+    fields = ["position", "slot", "picture", "address", "uploaded_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        references: QuerySet[Any] = super().get_queryset(request).select_related("take")
+        return references
+
+    @admin.display(description=gettext_lazy("take"))
+    def picture(self, reference: Reference) -> str:
+        return picture_of(reference.take_id)
+
+    @admin.display(description=gettext_lazy("address at KIE"))
+    def address(self, reference: Reference) -> SafeString | str:
+        return link_to(reference.url) or NOTHING
 
 
 class EventInline(ReadOnlyInline):
@@ -149,7 +173,7 @@ class CallbackInline(ReadOnlyInline):
 
 @admin.register(Generation)
 class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
-    inlines = [OutputInline, EventInline, CallbackInline]
+    inlines = [ReferenceInline, OutputInline, EventInline, CallbackInline]
     list_display = [
         "id",
         "state",
@@ -199,8 +223,11 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
                     "created_at",
                     "provider",
                     "model",
+                    "operation",
+                    "source",
                     "aspect_ratio",
                     "resolution",
+                    "count",
                     "prompt",
                     "request_sent",
                 ]
@@ -306,6 +333,11 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
                 )
                 for act in ACTS
             ),
+            path(
+                "<str:order_id>/sample/",
+                view(self.sample_view),
+                name="generation_generation_sample",
+            ),
             *super().get_urls(),
         ]
 
@@ -321,6 +353,7 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         extra = {
             "newest_event": newest,
             "acts": [act for act in acts if order and act.fits(order)],
+            "may_be_sample": order and may_choose(request) and bool(takes_of(order)),
             **(extra_context or {}),
         }
         return super().change_view(request, object_id, form_url, extra)
@@ -383,6 +416,22 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             self.log_change(request, order, " ".join(filter(None, [str(act.logged), values])))
             return redirect("admin:generation_generation_change", order.pk)
         return form_page(self, request, order, form, title=act.title, lead=act.lead)
+
+    def sample_view(self, request: HttpRequest, order_id: str) -> HttpResponse:
+        """A picture of a test order becomes what everybody sees who chooses the model."""
+        if not may_choose(request):
+            raise PermissionDenied
+        order = get_object_or_404(Generation.objects.select_related("model"), pk=order_id)
+        form = SampleForm(order, request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            logged = form.choose()
+            self.log_change(request, order.model, logged)
+            messages.success(request, logged)
+            return redirect("admin:generation_kiemodel_change", order.model.pk)
+        lead = _("Everybody who chooses a model for a project sees it beside %(model)s.")
+        lead %= {"model": order.model}
+        title = _("Use as the model's sample")
+        return form_page(self, request, order, form, title=title, lead=lead, answer="sample")
 
 
 def _newest_event(order_id: str) -> str:

@@ -18,47 +18,68 @@ from credits.fields import CreditsField, DollarsField
 from generation.models import KieModel, Price
 from generation.templatetags.money import credits, dollars
 
-JUST_NOW = timedelta(hours=1)  # a price from so little ago is meant to begin now
+JUST_NOW = timedelta(hours=1)  # what begins so little ago is meant to begin now
+# What stands in KIE's credits, and in dollars.
+AMOUNTS = (("in_credits", "in_dollars"), ("reference_in_credits", "reference_in_dollars"))
 
 
-class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A new price, in whole credits and dollars."""
+class BeginningForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A row that holds from a moment on: now, or later."""
 
-    in_credits = CreditsField(label=gettext_lazy("credits"))
-    in_dollars = DollarsField(label=gettext_lazy("real cost in dollars"))
     since = forms.SplitDateTimeField(
-        label=gettext_lazy("since"), required=False, widget=AdminSplitDateTime
+        label=gettext_lazy("Since"),
+        required=False,
+        widget=AdminSplitDateTime,
+        help_text=gettext_lazy("Empty: now."),
     )
-
-    class Meta:
-        model = Price
-        fields = ["resolution", "since"]
 
     def clean_since(self) -> Any:
         """Empty means now. History is not written afterwards."""
         now = timezone.now()
         since = self.cleaned_data["since"] or now
         if since < now - JUST_NOW:
-            raise ValidationError(_("A price cannot begin in the past. Empty: now."))
+            raise ValidationError(_("It cannot begin in the past. Empty: now."))
         return max(since, now)
 
-    def clean_in_credits(self) -> int:
-        return self._more_than_nothing("in_credits")
 
-    def clean_in_dollars(self) -> int:
-        return self._more_than_nothing("in_dollars")
+class PriceForm(BeginningForm):
+    """A new price, in whole credits and dollars."""
 
-    def _more_than_nothing(self, field: str) -> int:
-        amount: int = self.cleaned_data[field]
-        if not amount:
-            raise ValidationError(_("A price is more than 0."))
-        return amount
+    in_credits = CreditsField(label=gettext_lazy("credits"))
+    in_dollars = DollarsField(label=gettext_lazy("real cost in dollars"))
+    reference_in_credits = CreditsField(label=gettext_lazy("per reference"), required=False)
+    reference_in_dollars = DollarsField(label=gettext_lazy("in dollars"), required=False)
+
+    class Meta:
+        model = Price
+        fields = ["resolution", "free_references", "since"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "free_references" in self.fields:  # empty is none
+            self.fields["free_references"].required = False
+
+    def clean_free_references(self) -> int:
+        return self.cleaned_data["free_references"] or 0
+
+    def clean(self) -> dict[str, Any]:
+        """Both amounts are more than 0, or both are 0 for what is free at KIE."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        for whole, cost in AMOUNTS:
+            if whole in data and cost in data and bool(data[whole]) != bool(data[cost]):
+                missing = cost if data[whole] else whole
+                self.add_error(missing, _("A price is more than 0, or both of its amounts are 0."))
+        if data.get("free_references") and not data.get("reference_in_credits", True):
+            self.add_error("free_references", _("Every reference is free: it has no price."))
+        return data
 
     def save(self, commit: bool = True) -> Price:
-        self.instance.credits = self.cleaned_data["in_credits"]
-        self.instance.cost = self.cleaned_data["in_dollars"]
-        price: Price = super().save(commit)
-        return price
+        price, data = self.instance, self.cleaned_data
+        price.credits, price.cost = data["in_credits"], data["in_dollars"]
+        price.reference_credits = data.get("reference_in_credits") or 0
+        price.reference_cost = data.get("reference_in_dollars") or 0
+        saved: Price = super().save(commit)
+        return saved
 
 
 class PriceInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -66,7 +87,16 @@ class PriceInline(admin.TabularInline):  # type: ignore[type-arg]
 
     model = Price
     form = PriceForm
-    fields = ["resolution", "in_credits", "in_dollars", "since"]
+    fields = [
+        "resolution",
+        "in_credits",
+        "in_dollars",
+        "reference_in_credits",
+        "reference_in_dollars",
+        "free_references",
+        "since",
+    ]
+    of_references = fields[3:6]
     extra = 0
     verbose_name_plural = gettext_lazy("prices: a new one is added, an old one never changed")
 
@@ -76,13 +106,18 @@ class PriceInline(admin.TabularInline):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def get_fields(self, request: HttpRequest, obj: KieModel | None = None) -> Any:
+        """A model that takes no pictures bills none."""
+        takes_none = obj is not None and not obj.picture_fields
+        return [f for f in self.fields if not (takes_none and f in self.of_references)]
+
     def get_formset(self, request: HttpRequest, obj: KieModel | None = None, **kwargs: Any) -> Any:
         formset = super().get_formset(request, obj, **kwargs)
-        resolutions = obj.resolutions if obj else {}
+        names = [name for name in obj.price_names if name] if obj else []
         formset.form.base_fields["resolution"] = forms.ChoiceField(
-            label=_("resolution"),
+            label=_("what for"),
             required=False,
-            choices=[("", _("every resolution")), *((name, name) for name in resolutions)],
+            choices=[("", _("everything")), *((name, name) for name in names)],
         )
         return formset
 
@@ -93,3 +128,11 @@ class PriceInline(admin.TabularInline):  # type: ignore[type-arg]
     @admin.display(description=gettext_lazy("real cost in dollars"))
     def in_dollars(self, price: Price) -> str:
         return dollars(price.cost)
+
+    @admin.display(description=gettext_lazy("per reference"))
+    def reference_in_credits(self, price: Price) -> str:
+        return credits(price.reference_credits)
+
+    @admin.display(description=gettext_lazy("in dollars"))
+    def reference_in_dollars(self, price: Price) -> str:
+        return dollars(price.reference_cost)

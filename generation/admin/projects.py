@@ -7,11 +7,15 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 import projects.admin
 from generation import defaults
 from generation.models import ImageSettings, KieModel
+from generation.replacement import projects_on, uses_of
 from projects.models import Project
 
 
@@ -70,6 +74,22 @@ def _choices(names: dict[str, Any]) -> str:
     return _("The model has: %(all)s.") % {"all": ", ".join(names) or "–"}
 
 
+class ModelFilter(admin.SimpleListFilter):
+    """By the model that makes a project's pictures, whether its people chose it or never chose."""
+
+    title = gettext_lazy("model")
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        models = list(KieModel.objects.all())
+        uses = uses_of(models)
+        return [(model.model_id, str(model)) for model in models if uses[model.pk]]
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
+        model = KieModel.objects.named(self.value() or "")
+        return rows.filter(pk__in=projects_on(model).values("pk")) if model else None
+
+
 class ImageSettingsInline(admin.StackedInline):  # type: ignore[type-arg]
     model = ImageSettings
     form = ImageSettingsForm
@@ -81,3 +101,4 @@ admin.site.unregister(Project)
 @admin.register(Project)
 class ProjectAdmin(projects.admin.ProjectAdmin):
     inlines = [*projects.admin.ProjectAdmin.inlines, ImageSettingsInline]
+    list_filter = [ModelFilter]

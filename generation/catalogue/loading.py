@@ -56,6 +56,21 @@ def left_behind(catalogue: Catalogue) -> list[str]:
     return list(loaded.values_list("model_id", flat=True))
 
 
+def own_changes(row: KieModel) -> dict[str, Difference]:
+    """By column, and by "prices" and the name of a price: where staff have something else than the
+    file last had. A model that no file loaded is staff's own altogether, and has none."""
+    changes = {
+        column: Difference(here, loaded)
+        for column, loaded in row.loaded.items()
+        if column != "prices" and (here := _plain(getattr(row, column, loaded))) != loaded
+    }
+    for name, loaded in row.loaded.get("prices", {}).items():
+        file, here = Amount(*loaded), _price_in_force(row, name)
+        if here != file:
+            changes[f"prices {name}".strip()] = Difference(here, file)
+    return changes
+
+
 def _load(entry: Entry, row: KieModel | None, dry_run: bool) -> Outcome:
     outcome = _compare(entry, row)
     if dry_run:

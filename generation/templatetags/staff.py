@@ -1,4 +1,4 @@
-"""What the admin says about the orders on its first page; the queues' pages under our policy."""
+"""What the admin says about orders and our account at KIE; the queues' pages under our policy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
+from generation import account
 from generation.admin.orders import LATE
-from generation.models import MOST_DEATHS, OPEN_STATES, Difference, Generation, State
+from generation.defaults import PROVIDER
+from generation.models import MOST_DEATHS, OPEN_STATES, Difference, Generation, Pause, State
+from generation.pricing import percent_for
 
 register = template.Library()
 
@@ -31,6 +34,26 @@ def staff_overview() -> dict[str, Any]:
         review=Count("pk", filter=Q(state=State.REVIEW) | set_aside),
     )
     return {"differences": Difference.objects.open().count(), **counts}
+
+
+@register.simple_tag
+def provider_account() -> dict[str, Any]:
+    """What is known of our account at KIE (None before it was asked), the level below which it is
+    low, and the pause of all ordering, if there is one."""
+    known, level = account.ours(), account.warning_level()
+    return {
+        "known": known,
+        "level": level,
+        "is_low": bool(known and known.credits is not None and known.credits < level),
+        "pause": Pause.objects.filter(provider=PROVIDER).first(),
+        "provider": PROVIDER,
+    }
+
+
+@register.simple_tag
+def multiplier_of(payer: Any) -> int:
+    """What 100 KIE credits cost this payer now."""
+    return percent_for(payer)
 
 
 @register.filter

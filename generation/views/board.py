@@ -33,6 +33,7 @@ from generation.casting import casting_of
 from generation.forms import ClickForm
 from generation.models import Generation
 from generation.orders import Terms
+from generation.replacement import replacement_for
 from generation.rework import works_offered
 from generation.standing import standings_of
 from generation.views import Request, came_from
@@ -64,6 +65,7 @@ def board(request: Request, project_id: str) -> HttpResponse:
             "project": project,
             "may_edit": role >= Role.EDITOR,
             "setup": setup,
+            "replacement": replacement_for(project) if setup.refused else None,
             "trouble": breaker.tripped().filter(model=setup.model).first(),
             "which": which,
             "choices": choices,

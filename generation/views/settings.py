@@ -11,14 +11,16 @@ from django.db import transaction
 from django.forms import ModelForm
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
 from generation import breaker
 from generation.forms import ImageSettingsForm
 from generation.models import ImageSettings
-from generation.views import Request
+from generation.replacement import replacement_for
+from generation.views import Request, came_from
 from projects import access
 from projects.forms import ProjectForm
 from projects.models import Project, Role
@@ -59,11 +61,29 @@ def settings(request: Request, project_id: str) -> HttpResponse:
             "is_owner": role == Role.OWNER,
             "words": words,
             "form": image,
+            "replacement": replacement_for(project),
             "in_trouble": list(breaker.tripped().values_list("model__model_id", flat=True)),
             "members": project.members.select_related("user").order_by("-role", "user__username"),
         },
         status=HTTPStatus.UNPROCESSABLE_ENTITY if words.errors or image.errors else HTTPStatus.OK,
     )
+
+
+@require_POST
+@login_required
+def use_replacement(request: Request, project_id: str) -> HttpResponse:
+    """The model that takes the place of one that was switched off, for this project."""
+    project = access.project_for(request.user, project_id, Role.EDITOR)
+    offered = replacement_for(project)
+    new = offered.new if offered else None
+    if offered and offered.form and new and request.POST.get("model") == new.model_id:
+        with transaction.atomic():
+            offered.form.save()
+            touch(project)
+        messages.success(request, _("%(model)s makes the pictures from now on.") % {"model": new})
+    else:
+        messages.error(request, _("Something else is offered by now. Nothing was changed."))
+    return redirect(came_from(request, reverse("generation:board", args=[project.pk])))
 
 
 def _save(
