@@ -131,8 +131,9 @@ def test_what_is_off_already_is_not_asked_for(at_admin: Client, old: KieModel) -
 def test_it_is_switched_on_again(at_admin: Client, old: KieModel, new: KieModel) -> None:
     off(old, new)
     at_admin.get(page_of(old, "switch"))
+    at_admin.post(page_of(old, "switch"), {"switch": "Switch off"})  # the second of a double click
     assert not named(old.model_id).is_active
-    at_admin.post(page_of(old, "switch"))
+    at_admin.post(page_of(old, "switch"), {"on": "yes"})
     assert named(old.model_id).is_active
     off(old)
     at_admin.post(LIST, {"action": "switch_on", "_selected_action": [old.pk]})

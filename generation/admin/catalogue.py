@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import label_for_field
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from generation import account, records
+from generation import account
+from generation.admin import model_facts
 from generation.admin.example import example_of
 from generation.admin.form import form_page, keep_choice
+from generation.admin.model_facts import NOTHING
 from generation.admin.model_filters import OperationFilter, OwnFilter, TroubleFilter
 from generation.admin.model_form import KieModelForm
 from generation.admin.prices import PriceInline
 from generation.admin.switching import SwitchOffForm
 from generation.admin.trial import TrialForm
-from generation.catalogue import loading
 from generation.models import Generation, KieModel
-from generation.pricing import NoPrice, quote
-from generation.records import Record
-from generation.replacement import uses_of
 from generation.templatetags.clock import duration
-from generation.templatetags.money import credits, dollars
+from generation.templatetags.money import credits
 from projects.admin import picture_of
-
-WEEK = timedelta(days=7)
-NOTHING = "–"
 
 
 def pretty(value: Any) -> SafeString:
@@ -155,13 +147,13 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Asks for the whole list at once: a subquery for each model takes seconds."""
         changelist = super().get_changelist_instance(request)
-        _know(changelist.result_list)
+        model_facts.know(changelist.result_list)
         return changelist
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
         model = super().get_object(request, object_id, from_field)
         if model is not None:
-            _know([model])
+            model_facts.know([model])
         return model
 
     @admin.display(description=gettext_lazy("model"), ordering="name")
@@ -174,12 +166,12 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=gettext_lazy("credits now"))
     def price_now(self, model: KieModel) -> str:
-        return _prices(model, with_dollars=True)
+        return model_facts.prices(model, with_dollars=True)
 
     @admin.display(description=gettext_lazy("credits now"))
     def credits_now(self, model: KieModel) -> str:
         """Short, for the list."""
-        return _prices(model, with_dollars=False)
+        return model_facts.prices(model, with_dollars=False)
 
     @admin.display(description=gettext_lazy("in 7 days"))
     def orders_in_a_week(self, model: Any) -> int:
@@ -195,33 +187,21 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=gettext_lazy("usually / slow"))
     def speed(self, model: KieModel) -> str:
-        record = _record_of(model)
+        record = model_facts.record_of(model)
         if record.usual is None or record.slow is None:
             return NOTHING
         return f"{duration(record.usual)} / {duration(record.slow)}"
 
     @admin.display(description=gettext_lazy("failed of ended"))
     def failures(self, model: KieModel) -> str:
-        record = _record_of(model)
-        if record.failure_percent is None:
-            return f"{record.failed} / {record.ended}" if record.ended else NOTHING
-        return f"{record.failed} / {record.ended} ({record.failure_percent} %)"
+        record = model_facts.record_of(model)
+        return model_facts.share(record.failed, record.ended, record.failure_percent)
 
     @admin.display(description=gettext_lazy("kept → credits each"))
     def kept(self, model: KieModel) -> str:
-        record = _record_of(model)
-        if record.kept_percent is None:
-            return f"{record.kept} / {record.takes}" if record.takes else NOTHING
-        words = f"{record.kept} / {record.takes} ({record.kept_percent} %)"
-        costs = self._per_kept(model, record)
+        record, costs = model_facts.record_of(model), model_facts.per_kept(model)
+        words = model_facts.share(record.kept, record.takes, record.kept_percent)
         return f"{words} → {credits(costs)}" if costs else words
-
-    def _per_kept(self, model: KieModel, record: Record) -> int | None:
-        try:
-            usual = quote(model, model.default_resolution or model.price_names[0])
-        except NoPrice:
-            return None
-        return record.per_kept(usual.credits)
 
     @admin.display(description=gettext_lazy("sample picture"))
     def sample_shown(self, model: KieModel) -> SafeString | str:
@@ -243,7 +223,7 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Where the row differs from what the catalogue's file last loaded."""
         if not model.loaded:
             return _("Not from the catalogue's file.") if model.pk else NOTHING
-        lines = [(_label_of(name), file) for name, file in _in_file(model)]
+        lines = list(model_facts.in_file(model))
         if not lines:
             return _("Nothing: as the catalogue's file has it.")
         return format_html(
@@ -325,7 +305,7 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             if not form.is_valid():
                 return self._switch_off_page(request, model, form)
             self._switch_off(request, form)
-        elif request.method == "POST":
+        elif "on" in request.POST:  # a second click on "Switch off" is none on "Switch on"
             self._switch_on(request, model)
         return redirect("admin:generation_kiemodel_change", model_pk)
 
@@ -383,59 +363,3 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return redirect("admin:generation_generation_change", order.pk)
         messages.success(request, _("Ordered: %(order)s.") % {"order": order.pk})
         return redirect("admin:generation_kiemodel_change", model.pk)
-
-
-def _know(models: Any) -> None:
-    """Puts beside each model what the site's orders and projects say of it."""
-    known, weeks, uses = records.all_records(), _weeks(), uses_of(models)
-    for model in models:
-        model.record = known.get(model.pk, records.NOTHING)
-        model.week = weeks.get(model.pk, 0)
-        model.used = uses[model.pk]
-
-
-def _weeks() -> dict[int, int]:
-    """How many orders each model got in the last seven days."""
-    recent = Generation.objects.filter(created_at__gte=timezone.now() - WEEK).order_by()
-    return dict(recent.values_list("model").annotate(Count("pk")))
-
-
-def _record_of(model: KieModel) -> Record:
-    record: Record = getattr(model, "record", records.NOTHING)  # the page to add one has none
-    return record
-
-
-def _prices(model: KieModel, *, with_dollars: bool) -> str:
-    """ "1K / 2K: 6, 4K: 12": those that are the same stand together."""
-    if model.pk is None:
-        return NOTHING
-    prices: dict[str, list[str]] = {}
-    for name in model.price_names:
-        prices.setdefault(_price_words(model, name, with_dollars), []).append(name)
-    if len(prices) == 1:
-        return next(iter(prices))
-    return ", ".join(f"{' / '.join(names)}: {words}" for words, names in prices.items())
-
-
-def _price_words(model: KieModel, name: str, with_dollars: bool) -> str:
-    try:
-        price = quote(model, name)
-    except NoPrice:
-        return _("no price: it cannot be ordered")
-    words = credits(price.credits)
-    return f"{words} ({dollars(price.cost)})" if with_dollars else words
-
-
-def _in_file(model: KieModel) -> list[tuple[str, str]]:
-    """What is staff's own, and what the file has there."""
-    changes = loading.own_changes(model).items()
-    return [
-        (name, str(c.file) if name.startswith("prices") else json.dumps(c.file, ensure_ascii=False))
-        for name, c in changes
-    ]
-
-
-def _label_of(name: str) -> str:
-    column, _space, price = name.partition(" ")
-    label = _("price") if column == "prices" else label_for_field(column, KieModel)
-    return f"{label} {price}".strip()
