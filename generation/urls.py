@@ -3,7 +3,18 @@
 from django.urls import path, register_converter
 
 from generation import api
-from generation.views import board, credits, flow, health, kie, orders, receipts, settings
+from generation.views import (
+    asks,
+    board,
+    credits,
+    flow,
+    health,
+    kie,
+    members,
+    orders,
+    receipts,
+    settings,
+)
 
 
 class SubjectConverter:
@@ -25,10 +36,26 @@ urlpatterns = [
     path("projects/<id:project_id>/", board.board, name="board"),
     path("projects/<id:project_id>/settings/", settings.settings, name="settings"),
     path("projects/<id:project_id>/flow/", flow.flow, name="flow"),
+    path("projects/<id:project_id>/members/", members.members, name="members"),
+    path("projects/<id:project_id>/members/leave/", members.leave, name="leave"),
+    path("projects/<id:project_id>/members/<int:member_id>/", members.change, name="member_change"),
+    path(
+        "projects/<id:project_id>/members/<int:member_id>/remove/",
+        members.remove,
+        name="member_remove",
+    ),
+    path(
+        "projects/<id:project_id>/invitations/<int:invitation_id>/take-back/",
+        members.take_back,
+        name="invitation_take_back",
+    ),
     # <kind> is "scene" or "character"
     path("<subject:kind>/<id:subject_id>/", board.subject, name="subject"),
     path("<subject:kind>/<id:subject_id>/card/", board.card, name="card"),
     path("<subject:kind>/<id:subject_id>/generate/", board.generate, name="generate"),
+    path("<subject:kind>/<id:subject_id>/ask/", asks.ask, name="ask"),
+    path("asks/answer/", asks.answer, name="ask_answer"),
+    path("asks/<id:ask_id>/take-back/", asks.take_back, name="ask_take_back"),
     path("orders/<id:generation_id>/", receipts.order, name="order"),
     path("orders/<id:generation_id>/cancel/", orders.cancel, name="cancel"),
     path("takes/<id:take_id>/receipt/", receipts.take, name="receipt"),

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from generation import lifecycle, line
 from generation.api import generation_for
+from generation.asks import asked_by, asked_of, requests_in
 from generation.models import OPEN_STATES, Generation, State, TakenBack
 from generation.standing import (
     Standing,
@@ -31,6 +32,7 @@ from projects import access
 from projects.models import Project, Role
 
 ENDED_SHOWN = 50
+ASKS_SHOWN = 20
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -114,6 +116,8 @@ def queue(request: Request) -> HttpResponse:
         if request.GET.get("seen") == context["version"]:
             return HttpResponse(status=HTTPStatus.NO_CONTENT)
         return render(request, "generation/queue.html#answer", context)
+    context |= requests_in(asked_of(request.user))
+    context["asks"] = asked_by(request.user)[:ASKS_SHOWN]
     return render(request, "generation/queue.html", context)
 
 
