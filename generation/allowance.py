@@ -63,7 +63,7 @@ def spent_by(project: Project, users: Iterable[int] | None = None) -> dict[int, 
     if users is not None:
         paid = paid.filter(ordered_by__in=users)
     sums = with_entries(paid).order_by().values_list("ordered_by")
-    return dict(sums.annotate(Sum(SPENT)))
+    return dict(sums.annotate(spent=Sum(SPENT)))
 
 
 def take(order: Generation) -> None:

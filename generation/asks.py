@@ -25,7 +25,7 @@ from generation.orders import Basis, Order, Terms
 from generation.wishes import OrderRefused, Wish
 from projects import access
 from projects.cast import members, pictures_of
-from projects.models import Character, Member, Scene, Take
+from projects.models import Character, Member, Role, Scene, Take
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -35,7 +35,7 @@ MOST_SHOWN = 100  # asks at once
 
 
 class NotAsked(Exception):
-    """The ask was taken back or answered meanwhile."""
+    """It was taken back or answered meanwhile, or whoever asked may not order any more."""
 
 
 # Asking
@@ -120,9 +120,12 @@ def decline(ask: Ask, word: str) -> None:
 
 
 def _answer(ask: Ask, answer: Answer, word: str) -> None:
-    """The first of two answers wins."""
-    still_open = Ask.objects.open().filter(pk=ask.pk)
-    if not still_open.update(answer=answer, word=word, answered_at=timezone.now()):
+    """The first of two answers wins. The UPDATE asks nothing of another table: PostgreSQL would ask
+    that as of before it waited for the other answer."""
+    still_open = Ask.objects.filter(pk=ask.pk, answer="")
+    if ask.member.role < Role.EDITOR or not still_open.update(
+        answer=answer, word=word, answered_at=timezone.now()
+    ):
         raise NotAsked(ask.pk)
 
 
