@@ -70,7 +70,7 @@ def test_the_owner_sees_them_with_price_and_sum(scene: Scene, alice: User, bob: 
     ):
         assert "You are asked for 2 pictures" in told
         assert "12A Scéna 12A" in told
-        assert "Seedream 3.0 (2K) · 2K 6 credits Approve 6 credits" in told
+        assert "Seedream 3.0 (2K) · 2K Approve 6 credits" in told
         assert "Approve all 12 credits" in told
         assert "2 asks wait for your answer" in told
     assert "You are asked" not in board(bob, scene.project)
@@ -100,7 +100,7 @@ def test_another_price_is_shown_again_instead(scene: Scene, alice: User, asked: 
     Price.objects.filter(model__model_id="seedream-3.0/2k").update(credits=700)
     told = words(answer(alice, "approve", f"{asked.pk}:600"))
     assert "12A Scéna 12A: The price has changed: it is 7 credits now." in told
-    assert "7 credits 6 when asked" in told
+    assert "6 credits when it was asked for Approve 7 credits" in told
     assert not Generation.objects.exists()
     answer(alice, "approve", f"{asked.pk}:700")
     assert Generation.objects.get().price == 700
