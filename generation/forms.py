@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models import Model
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -18,6 +19,7 @@ from generation import defaults
 from generation.models import AUTO, ImageSettings, KieModel, Operation
 from generation.orders import shape_of
 from generation.pricing import NoPrice, Quote, percent_for, quote
+from generation.statement import Selection, Statement
 from generation.templatetags.money import in_credits
 from projects.models import Invitation, Member, Role
 
@@ -106,6 +108,68 @@ class AnswerForm(forms.Form):
     ask = AskedField()
     do = forms.ChoiceField(choices=[("approve", "approve"), ("decline", "decline")])
     word = forms.CharField(max_length=300, required=False)
+
+
+class DayInput(forms.DateInput):
+    input_type = "date"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%d")  # what a browser sends, in every language
+
+
+class SelectionForm(forms.Form):
+    """Which entries of a statement; it offers only what occurs in it."""
+
+    project = forms.ChoiceField(label=gettext_lazy("Project"), required=False)
+    subject = forms.ChoiceField(label=gettext_lazy("Scene or character"), required=False)
+    model = forms.ChoiceField(label=gettext_lazy("Model"), required=False)
+    person = forms.ChoiceField(label=gettext_lazy("Ordered by"), required=False)
+    since = forms.DateField(
+        label=gettext_lazy("From"), required=False, widget=DayInput(), input_formats=["%Y-%m-%d"]
+    )
+    until = forms.DateField(
+        label=gettext_lazy("Until"), required=False, widget=DayInput(), input_formats=["%Y-%m-%d"]
+    )
+    kind = forms.ChoiceField(
+        label=gettext_lazy("Entries"),
+        required=False,
+        choices=[
+            ("", gettext_lazy("All")),
+            ("capture", gettext_lazy("Charged")),
+            ("hold", gettext_lazy("Held")),
+            ("release", gettext_lazy("Given back")),
+            ("grant", gettext_lazy("Granted or adjusted")),
+        ],
+    )
+
+    def __init__(self, *args: Any, statement: Statement, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._offer("project", statement.projects())
+        self._offer("model", statement.models())
+        self._offer("person", statement.people())
+        project = self.data.get("project", "")
+        if project in dict(self.choices_of("project")):
+            self._offer("subject", [*statement.scenes(project), *statement.characters(project)])
+        if not project or len(self.choices_of("subject")) < 2:
+            del self.fields["subject"]  # without a project there is nothing to choose from
+
+    @property
+    def selection(self) -> Selection:
+        return Selection(**self.cleaned_data)
+
+    @property
+    def selects(self) -> bool:
+        """Something less than everything."""
+        return self.is_valid() and self.selection != Selection()
+
+    def choices_of(self, name: str) -> list[tuple[str, str]]:
+        field = self.fields[name]
+        return list(field.choices) if isinstance(field, forms.ChoiceField) else []
+
+    def _offer(self, name: str, rows: Iterable[Model]) -> None:
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [("", _("All")), *((str(row.pk), str(row)) for row in rows)]
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ urlpatterns = [
     path("takes/<id:take_id>/receipt/", receipts.take, name="receipt"),
     path("queue/", orders.queue, name="queue"),
     path("credits/", credits.credits, name="credits"),
+    path("credits/entries.csv", credits.credits_csv, name="credits_csv"),
     path("api/image", api.image, name="api_image"),
     path("api/image/<id:generation_id>", api.image_status, name="api_image_status"),
     path("kie/callback/<id:generation_id>/<str:tag>", kie.callback, name="callback"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
 from uuid import uuid4
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 
 from credits import ledger
+from credits.models import CreditLedger, LedgerEntry
 from generation import lifecycle, orders
-from generation.models import Generation, Reason, State
+from generation.models import Generation, KieModel, Output, Reason, State
 from projects.models import Character, Project, Scene, Take
 from projects.pictures import Stored
 
@@ -80,16 +83,15 @@ def running(order: Generation, word: str = "generating") -> Generation:
     return order
 
 
-def done(order: Generation) -> Take:
-    """Its picture is stored and charged."""
-    return arrive(running(order))
+def done(order: Generation, pictures: int = 1) -> Take:
+    """Its pictures are stored and charged; the first of them."""
+    return arrive(running(order), pictures)
 
 
-def arrive(order: Generation) -> Take:
-    """The picture of a running order is made and stored."""
-    lifecycle.succeeded(
-        _claimed(order, State.RUNNING), ["https://kie/1.png"], order.kie_credits, None
-    )
+def arrive(order: Generation, pictures: int = 1) -> Take:
+    """The pictures of a running order are made and stored; the first of them."""
+    links = [f"https://kie/{number}.png" for number in range(pictures)]
+    lifecycle.succeeded(_claimed(order, State.RUNNING), links, order.kie_credits, None)
     stored = Stored(
         image=f"takes/{order.pk}.png",
         thumbnail=f"takes/{order.pk}.thumb.webp",
@@ -99,9 +101,11 @@ def arrive(order: Generation) -> Take:
         size=100,
         sha256="0" * 64,
     )
-    (take,) = lifecycle.done(_claimed(order, State.STORING), {0: stored})
+    takes = lifecycle.done(
+        _claimed(order, State.STORING), {number: stored for number in range(pictures)}
+    )
     order.refresh_from_db()
-    return take
+    return takes[0]
 
 
 def failed(order: Generation, why: str = Reason.UNSAFE) -> Generation:
@@ -119,6 +123,72 @@ def lost(order: Generation) -> Generation:
     lifecycle.give_up(_claimed(order, State.UNKNOWN), Reason.LOST, "no word")
     order.refresh_from_db()
     return order
+
+
+def paid_in_bulk(scenes: Sequence[Scene], people: Sequence[User], number: int) -> None:
+    """So many orders that are done and charged, by turns for these scenes and of these people, as
+    rows alone: two entries each."""
+    model = KieModel.objects.get(model_id="seedream-3.0/2k")
+    owner = scenes[0].project.owner
+    give_credits(owner, 600 * number)
+    book = ledger.ledger_of(owner)
+    made = [
+        Generation(
+            project=scene.project,
+            scene=scene,
+            ordered_by=people[n % len(people)],
+            payer=owner,
+            order_key=uuid4().hex,
+            provider="kie",
+            model=model,
+            prompt="Duny",
+            aspect_ratio="16:9",
+            request={},
+            price=600,
+            kie_credits=600,
+            cost=30_000,
+            state=State.DONE,
+        )
+        for n, scene in zip(range(number), cycle(scenes))
+    ]
+    takes = [
+        Take(project=o.project, scene=o.scene, made_by=o.ordered_by, image=f"{o.pk}.png")
+        for o in made
+    ]
+    Generation.objects.bulk_create(made)
+    Take.objects.bulk_create(takes)
+    Output.objects.bulk_create(
+        Output(generation=order, index=0, url="https://kie/1.png", take=take)
+        for order, take in zip(made, takes, strict=True)
+    )
+    holds = [_entry(book, order, "hold", 0, 600) for order in made]
+    LedgerEntry.objects.bulk_create(holds)
+    LedgerEntry.objects.bulk_create(
+        _entry(book, order, "capture", -600, -600, hold)
+        for order, hold in zip(made, holds, strict=True)
+    )
+
+
+def _entry(
+    book: CreditLedger,
+    order: Generation,
+    kind: str,
+    balance_change: int,
+    held_change: int,
+    hold: LedgerEntry | None = None,
+) -> LedgerEntry:
+    """What is left after it is not worked out."""
+    return LedgerEntry(
+        ledger=book,
+        kind=kind,
+        balance_change=balance_change,
+        held_change=held_change,
+        balance_after=1_000_000,
+        held_after=0,
+        reference=f"generation:{order.pk}:{kind}",
+        hold=hold,
+        project=order.project_id or "",
+    )
 
 
 def _claimed(order: Generation, state: State) -> Generation:
