@@ -144,14 +144,15 @@ class SelectionForm(forms.Form):
 
     def __init__(self, *args: Any, statement: Statement, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._offer("project", statement.projects())
+        projects = list(statement.projects())
+        self._offer("project", projects)
         self._offer("model", statement.models())
         self._offer("person", statement.people())
         project = self.data.get("project", "")
-        if project in dict(self.choices_of("project")):
+        if project in [row.pk for row in projects]:
             self._offer("subject", [*statement.scenes(project), *statement.characters(project)])
-        if not project or len(self.choices_of("subject")) < 2:
-            del self.fields["subject"]  # without a project there is nothing to choose from
+        else:
+            del self.fields["subject"]  # of which project?
 
     @property
     def selection(self) -> Selection:
@@ -161,10 +162,6 @@ class SelectionForm(forms.Form):
     def selects(self) -> bool:
         """Something less than everything."""
         return self.is_valid() and self.selection != Selection()
-
-    def choices_of(self, name: str) -> list[tuple[str, str]]:
-        field = self.fields[name]
-        return list(field.choices) if isinstance(field, forms.ChoiceField) else []
 
     def _offer(self, name: str, rows: Iterable[Model]) -> None:
         field = self.fields[name]

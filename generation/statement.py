@@ -171,9 +171,9 @@ class Statement:
             either = Q(scene=wanted.subject) | Q(character=wanted.subject)
             yield self.seen_orders.filter(either)
         if wanted.person:
-            yield self.seen_orders.filter(ordered_by=wanted.person)
+            yield self.seen_orders.filter(ordered_by=int(wanted.person))
         if wanted.model:
-            yield self.orders.filter(model=wanted.model)
+            yield self.orders.filter(model=int(wanted.model))
 
     def rows(self, entries: Iterable[Any]) -> list[Row]:
         """Of some entries of `entries()`."""
@@ -249,7 +249,8 @@ def _with_kept(charges: Entries) -> Entries:
     came = _number_of(of_order)
     shown = _number_of(of_order.filter(Exists(_shown(Scene)) | Exists(_shown(Character))))
     paid = Greatest(Least(came, priced), Value(1, BigIntegerField()))
-    return charges.annotate(kept=-F("balance_change") * Least(shown, paid) / paid)
+    kept: Entries = charges.annotate(kept=-F("balance_change") * Least(shown, paid) / paid)
+    return kept
 
 
 def _number_of(outputs: QuerySet[Output]) -> Coalesce:
@@ -260,7 +261,8 @@ def _number_of(outputs: QuerySet[Output]) -> Coalesce:
 def _shown(kind: type[Scene] | type[Character]) -> QuerySet[Any]:
     """Of an output: its scene or character, if it shows this picture now."""
     own = OuterRef(f"take__{kind._meta.model_name}")
-    return kind.objects.with_picture().filter(pk=own, picture_id=OuterRef("take"))
+    pictured: QuerySet[Any] = kind.objects.with_picture()
+    return pictured.filter(pk=own, picture_id=OuterRef("take"))
 
 
 def _begin_of(day: date) -> datetime:
