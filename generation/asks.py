@@ -10,10 +10,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Prefetch
+from django.db.models import Prefetch, Q
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Answer = Ask.Answer
 MOST_SHOWN = 100  # asks at once
+NEWS = timedelta(days=3)  # for so long it is told what became of an ask
 
 
 class NotAsked(Exception):
@@ -76,12 +78,10 @@ def take_back(ask: Ask) -> bool:
 
 
 def asked_by(user: User) -> AskQuerySet:
-    """The newest first."""
-    return (
-        Ask.objects.filter(member__user=user)
-        .select_related("member__project__owner", "scene", "character", "order")
-        .order_by("-asked_at", "-pk")
-    )
+    """Those that wait for an answer or got one lately, the newest first."""
+    news = Q(answer="") | Q(answered_at__gt=timezone.now() - NEWS)
+    rows = Ask.objects.filter(news, member__user=user).order_by("-asked_at", "-pk")
+    return rows.select_related("member__project__owner", "scene", "character", "order")[:MOST_SHOWN]
 
 
 def ask_for(user: User, ask_id: str) -> Ask:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from credits import ledger
 from generation import asks
@@ -139,6 +141,8 @@ def test_the_queue_tells_what_became_of_it(scene: Scene, bob: User) -> None:
     ask(bob, scene)
     asks.approve(Ask.objects.get(answer=""), PRICE)
     assert "alice approved" in queue()
+    Ask.objects.update(answered_at=timezone.now() - timedelta(days=4))
+    assert "alice approved" not in queue(), "no news any more"
 
 
 def test_a_no_stands_on_the_card_until_the_next_order(scene: Scene, alice: User, bob: User) -> None:

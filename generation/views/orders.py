@@ -32,7 +32,6 @@ from projects import access
 from projects.models import Project, Role
 
 ENDED_SHOWN = 50
-ASKS_SHOWN = 20
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -117,7 +116,7 @@ def queue(request: Request) -> HttpResponse:
             return HttpResponse(status=HTTPStatus.NO_CONTENT)
         return render(request, "generation/queue.html#answer", context)
     context |= requests_in(asked_of(request.user))
-    context["asks"] = asked_by(request.user)[:ASKS_SHOWN]
+    context["asks"] = asked_by(request.user)
     return render(request, "generation/queue.html", context)
 
 
