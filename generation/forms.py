@@ -53,8 +53,8 @@ class SeatForm(forms.Form):
         label=gettext_lazy("What they may spend of your credits"),
         choices=[
             ("ask", gettext_lazy("Nothing by themselves: they ask you for every picture")),
-            ("some", gettext_lazy("Up to so many credits, then they ask")),
             ("none", gettext_lazy("As much as they like")),
+            ("some", gettext_lazy("Up to so many credits, then they ask")),
         ],
         initial="ask",
         widget=forms.RadioSelect,
