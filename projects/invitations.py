@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
@@ -36,11 +36,14 @@ def invitation(request: Request, key: str) -> HttpResponse:
     if request.method != "POST":
         context = {"invitation": found, "project": found.project}
         return render(request, "projects/invitation.html", context)
-    if request.POST.get("do") == "decline":
-        found.delete()
-        messages.success(request, _("Declined."))
-        return redirect("projects:list")
-    return _accept(request, found)
+    answer = request.POST.get("do")
+    if answer == "accept":
+        return _accept(request, found)
+    if answer != "decline":
+        return HttpResponseBadRequest(_("This button is broken. Reload the page."))
+    found.delete()
+    messages.success(request, _("Declined."))
+    return redirect("projects:list")
 
 
 def _accept(request: Request, found: Invitation) -> HttpResponse:

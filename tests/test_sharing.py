@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.servers import Site
+from tests.test_accessibility import faults_of
 
 pytestmark = pytest.mark.browser
 
@@ -69,6 +70,7 @@ def test_from_the_invitation_to_the_picture(
     guest.locator("#id_password2").fill(PASSWORD)
     guest.get_by_role("button", name="Make the account").click()
     expect(guest.get_by_text("demo pays for your pictures up to 6.5 credits")).to_be_visible()
+    assert faults_of(guest, link) == []
     guest.get_by_role("button", name="Accept").click()
     expect(guest).to_have_url(board)
     expect(guest.get_by_text("6.5 left of your 6.5 credits")).to_be_visible()
@@ -82,6 +84,11 @@ def test_from_the_invitation_to_the_picture(
     beyond.get_by_role("button", name="Ask demo 6.5 credits").press("Enter")
     expect(beyond.get_by_text("Asked demo for 6.5 credits")).to_be_visible()
 
+    for page in (guest, demo):
+        for address in (board, f"{board}members/", "/queue/", "/credits/"):
+            assert faults_of(page, address) == []
+
+    guest.goto(board)
     # The owner approves without script; the picture comes to the card that waits for it.
     with without_script(browser, site, demo) as context:
         owner = context.new_page()
@@ -91,6 +98,7 @@ def test_from_the_invitation_to_the_picture(
         owner.get_by_role("button", name="Approve 6.5 credits").click()
         expect(owner.get_by_text("1 picture ordered: 6.5 credits.")).to_be_visible()
     expect(beyond.locator(".frame img")).to_be_visible(timeout=30_000)
+    assert faults_of(demo, "/credits/?by=subject") == []
 
     guest.goto("/queue/")
     expect(guest.get_by_text("demo approved")).to_be_visible()
