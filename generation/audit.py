@@ -1,35 +1,20 @@
 """What must be true between orders, takes and money, as questions whose answer must be empty.
 
 What is true of the books alone is asked in credits/invariants.py. Every question is one statement,
-so that it sees one moment of a site at work; entries are found by the index of `reference`.
+so that it sees one moment of a site at work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from django.db.models import (
-    BigIntegerField,
-    CharField,
-    Count,
-    Exists,
-    F,
-    Field,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-    Value,
-)
-from django.db.models.functions import Coalesce, Concat, Least, Length, Substr
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery, Value
+from django.db.models.functions import Coalesce, Concat, Least
 
 from credits.models import LedgerEntry
-from generation.models import OPEN_STATES, Event, Generation, Output, State, TakenBack
+from generation.entries import ORDER_ID, PREFIX, Orders, with_entries
+from generation.models import OPEN_STATES, Ask, Event, Generation, Output, State, TakenBack
 
-Orders = QuerySet[Any]  # Generation with what _orders adds
-
-PREFIX = "generation:"
 UNSENT = (State.QUEUED, State.SUBMITTING, State.UNKNOWN)
 PICTURELESS = (State.FAILED, State.CANCELLED, State.REVIEW)
 
@@ -92,11 +77,7 @@ def taken_back_is_given_back() -> Orders:
 
 def entries_belong_to_an_order() -> Iterable[object]:
     """Every entry that names an order is the hold, the charge or the return of one that exists."""
-    named = LedgerEntry.objects.filter(reference__startswith=PREFIX).alias(
-        order_id=Substr(
-            "reference", len(PREFIX) + 1, Length("reference") - Length("kind") - len(PREFIX) - 1
-        )
-    )
+    named = LedgerEntry.objects.filter(reference__startswith=PREFIX).alias(order_id=ORDER_ID)
     right = named.alias(right=Concat(Value(PREFIX), "order_id", Value(":"), "kind"))
     orders = Generation.objects.filter(pk=OuterRef("order_id"))
     return right.filter(~Q(reference=F("right")) | ~Exists(orders))
@@ -158,6 +139,14 @@ def trails_lead_to_the_state() -> Orders:
     return Generation.objects.alias(last=last).exclude(state=F("last"))
 
 
+def approved_asks_are_orders() -> Iterable[object]:
+    """An ask that was approved has an order of the member who asked, in the same project; no other
+    ask has any."""
+    right = Q(order__ordered_by=F("member__user"), order__project=F("member__project"))
+    approved = Q(answer=Ask.Answer.APPROVED)
+    return Ask.objects.filter((approved & ~right) | (~approved & Q(order__isnull=False)))
+
+
 QUESTIONS: tuple[Callable[[], Iterable[object]], ...] = (
     paid_orders_have_their_hold,
     free_orders_touch_no_money,
@@ -174,6 +163,7 @@ QUESTIONS: tuple[Callable[[], Iterable[object]], ...] = (
     outputs_fit_the_state,
     ends_have_their_time_and_reason,
     trails_lead_to_the_state,
+    approved_asks_are_orders,
 )
 
 
@@ -183,28 +173,8 @@ def violations() -> list[str]:
 
 
 def _orders() -> Orders:
-    """Orders with what their entries say: 0, "" or False where there is no such entry."""
-    return Generation.objects.alias(
-        held=_entry("hold", "held_change", 0),
-        holder=_entry("hold", "ledger__owner", 0),
-        charged=-_entry("capture", "balance_change", 0),
-        charged_cost=_entry("capture", "real_cost", 0),
-        charged_project=_entry("capture", "project", ""),
-        charged_provider=_entry("capture", "provider", ""),
-        is_given_back=Exists(_entries("release")),
-    )
+    return with_entries(Generation.objects.all())
 
 
 def _paid() -> Orders:
     return _orders().filter(payer__isnull=False, price__gt=0)
-
-
-def _entry(kind: str, field: str, absent: int | str) -> Coalesce:
-    output: Field[Any, Any] = CharField() if isinstance(absent, str) else BigIntegerField()
-    found = Subquery(_entries(kind).values(field)[:1])
-    return Coalesce(found, Value(absent), output_field=output)
-
-
-def _entries(kind: str) -> QuerySet[LedgerEntry]:
-    reference = Concat(Value(PREFIX), OuterRef("pk"), Value(f":{kind}"))
-    return LedgerEntry.objects.order_by().filter(reference=reference)

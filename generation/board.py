@@ -18,7 +18,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from generation import defaults, orders
-from generation.models import Generation, KieModel, Operation, Reason, State, TakenBack
+from generation.allowance import Budget, budget_of, limited_member
+from generation.models import Ask, Generation, KieModel, Operation, Reason, State, TakenBack
 from generation.orders import Basis, Order
 from generation.parents import Parent, parent_of
 from generation.pricing import Quote
@@ -27,7 +28,7 @@ from generation.standing import Standing, seconds_since, standings_of
 from generation.standing import version_of as version_of_order
 from generation.wishes import OrderRefused, Wish
 from projects.cast import CastMember, members
-from projects.models import Character, Project, Role, Scene, Take
+from projects.models import Character, Member, Project, Role, Scene, Take
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -39,6 +40,7 @@ FOR_ALL = ("provider", "model", "model_off", "operation", "price", "resolution")
 SOME_WORDS = "A lake"  # long enough for every model
 STILL_WANTED = ("", TakenBack.KEEP)
 AT_FAULT = (Reason.UNSAFE, Reason.PROMPT)
+ANSWERED_WITHIN = 5  # seconds between two looks whether the payer has answered
 
 
 # How a project's pictures are made
@@ -49,7 +51,8 @@ class Setup:
     """A project's settings with the model and the price that follow from them.
 
     `refused` says why nothing at all can be ordered; then there is no `quote`. Nor is there one
-    where what a picture costs depends on what goes along with it.
+    where what a picture costs depends on what goes along with it. `budget` is what whoever looks
+    may spend.
     """
 
     settings: defaults.Settings
@@ -57,6 +60,7 @@ class Setup:
     resolution: str
     quote: Quote | None
     refused: OrderRefused | None = None
+    budget: Budget = Budget()
 
     @property
     def model(self) -> KieModel | None:
@@ -67,20 +71,19 @@ class Setup:
         return self.model.name if self.model else self.settings.model.value
 
 
-def setup_of(project: Project) -> Setup:
+def setup_of(project: Project, user: User | None = None) -> Setup:
     own = defaults.settings_of(project)
     wanted = own.scene_resolution.value
     wish = Wish(project=project, prompt=SOME_WORDS)
+    budget = budget_of(user, project) if user else Budget()
     basis = None
     try:
         basis = orders.basis_for(wish)
         order = orders.prepare(wish, basis)
     except OrderRefused as refused:
-        if refused.code in FOR_ALL:
-            return Setup(own, basis, wanted, None, refused)
-    else:
-        return Setup(own, basis, order.resolution, order.quote)
-    return Setup(own, basis, wanted, None)
+        whole = refused if refused.code in FOR_ALL else None
+        return Setup(own, basis, wanted, None, whole, budget)
+    return Setup(own, basis, order.resolution, order.quote, None, budget)
 
 
 # Cards
@@ -92,7 +95,8 @@ class Card:
 
     `order` is the newest that is awaited, else the newest of all, and `standing` is how it is with
     it; `open_orders` counts those that are awaited. Exactly one of `offer` and `refused` is set.
-    `cast` is who appears in a scene.
+    `cast` is who appears in a scene. `budget` is what whoever looks may spend, and `ask` what they
+    asked for last.
     """
 
     subject: Scene | Character
@@ -108,6 +112,8 @@ class Card:
     payer: User
     may_edit: bool
     typical_seconds: int | None
+    budget: Budget
+    ask: Ask | None
 
     @property
     def kind(self) -> str:
@@ -178,6 +184,28 @@ class Card:
         return order is not None and order.state in FAILURES and order.taken_back in STILL_WANTED
 
     @property
+    def must_ask(self) -> bool:
+        """The next picture is beyond the allowance of whoever looks."""
+        return self.offer is not None and not self.budget.covers(self.offer.quote.credits)
+
+    @property
+    def is_asked(self) -> bool:
+        return self.ask is not None and not self.ask.answer
+
+    @property
+    def is_declined(self) -> bool:
+        """The payer said no, and nothing was ordered since."""
+        ask, order = self.ask, self.order
+        if ask is None or ask.answer != Ask.Answer.DECLINED:
+            return False
+        return order is None or order.created_at < ask.asked_at
+
+    @property
+    def click_url(self) -> str:
+        verb = "ask" if self.must_ask else "generate"
+        return reverse(f"generation:{verb}", args=[self.kind, self.subject.pk])
+
+    @property
     def can_cancel(self) -> bool:
         return self.may_edit and self.standing is not None and self.standing.can_cancel
 
@@ -186,8 +214,10 @@ class Card:
         return self.may_edit and self.standing is not None and self.standing.can_take_back
 
     @property
-    def look_every(self) -> int:
-        """Seconds between two looks at an open order."""
+    def look_every(self) -> int | None:
+        """Seconds between two looks at an open order, or for an answer; None: none is awaited."""
+        if not self.is_open:
+            return ANSWERED_WITHIN if self.is_asked else None
         return 2 if self.standing and self.standing.is_long else 1
 
     @property
@@ -211,6 +241,7 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
     usual_model = setup.model.pk if setup.model else None
     shown = {row.pk: _shown(row, under_way, newest) for row in rows}
     standings = standings_of([order for order in shown.values() if order])
+    asks = _asks(rows, setup.budget.member)
     cards = []
     for row in rows:
         row.project = project
@@ -227,12 +258,16 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
                 order=order,
                 standing=standing,
                 open_orders=open_orders,
-                version=_version(row, standing.version if standing else "", open_orders),
+                version=_version(
+                    row, standing.version if standing else "", open_orders, asks.get(row.pk)
+                ),
                 offer=offer,
                 refused=refused,
                 payer=project.owner,
                 may_edit=role >= Role.EDITOR,
                 typical_seconds=typical if order and order.model_id == usual_model else None,
+                budget=setup.budget,
+                ask=asks.get(row.pk),
             )
         )
     return cards
@@ -242,12 +277,14 @@ def card_of(subject: Scene | Character, role: Role, setup: Setup | None = None) 
     return cards_of(subject.project, _alone(subject), role, setup)[0]
 
 
-def version_of(subject: Scene | Character) -> str:
-    """The version that `card_of` would have, for a few queries."""
+def version_of(subject: Scene | Character, user: User | None = None) -> str:
+    """The version that `card_of` would have for this user, for a few queries."""
     row = _rows(_alone(subject), cast=False)[0]
     under_way = _under_way([row])
     order = _shown(row, under_way, {} if under_way else _newest_orders([row]))
-    return _version(row, version_of_order(order) if order else "", len(under_way.get(row.pk, ())))
+    open_orders = len(under_way.get(row.pk, ()))
+    ask = _asks([row], limited_member(user, subject.project) if user else None).get(row.pk)
+    return _version(row, version_of_order(order) if order else "", open_orders, ask)
 
 
 def _alone(subject: Scene | Character) -> QuerySet[Any]:
@@ -283,13 +320,23 @@ def _newest_orders(rows: Sequence[Any]) -> dict[str, Generation]:
     return Generation.objects.in_bulk(ids) if ids else {}
 
 
+def _asks(rows: Sequence[Any], member: Member | None) -> dict[str, Ask]:
+    """What a member asked for last, by the id of its scene or character: a picture of it, with
+    nothing said beyond that."""
+    if member is None:
+        return {}
+    key = kind_of(rows[0])
+    found = Ask.objects.filter(member=member, wish={}, **{f"{key}__in": rows})
+    return {getattr(ask, f"{key}_id"): ask for ask in found.order_by("asked_at", "pk")}
+
+
 def _shown(
     row: Any, under_way: dict[str, list[Generation]], newest: dict[str, Generation]
 ) -> Generation | None:
     return under_way[row.pk][0] if row.pk in under_way else newest.get(row.newest_order)
 
 
-def _version(row: Any, order: str, open_orders: int) -> str:
+def _version(row: Any, order: str, open_orders: int, ask: Ask | None) -> str:
     """Changes when a card has something else to show than the clock; `order` is its version."""
     parts = [
         int(row.updated_at.timestamp() * 1000),
@@ -298,6 +345,7 @@ def _version(row: Any, order: str, open_orders: int) -> str:
         row.take_count,
         open_orders,
         order,
+        f"{ask.pk}{ask.answer}" if ask else "",
     ]
     return ".".join(str(part) for part in parts)
 

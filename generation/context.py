@@ -1,5 +1,5 @@
-"""What every page shows: credits, open orders, what holds orders up, and whether pictures are
-samples."""
+"""What every page shows: credits, open orders, asks to answer, what holds orders up, and whether
+pictures are samples."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from credits.models import CreditLedger
-from generation import account, breaker
+from generation import account, asks, breaker
 from generation.models import Generation, Pause
 
 THEMES = ("light", "dark")
@@ -23,6 +23,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "theme": theme if theme in THEMES else "",
         "credits": None,
         "open_orders": 0,
+        "open_asks": 0,
         "pauses": (),
         "tripped": (),
         "low_account": None,
@@ -35,6 +36,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         context["open_orders"] = SimpleLazyObject(
             lambda: Generation.objects.awaited().filter(ordered_by=user).count()
         )
+        context["open_asks"] = SimpleLazyObject(lambda: asks.asked_of(user).count())
         context["pauses"] = SimpleLazyObject(lambda: list(Pause.objects.all()))
         context["tripped"] = SimpleLazyObject(
             lambda: list(breaker.tripped().select_related("model"))

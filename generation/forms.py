@@ -20,11 +20,16 @@ from generation.records import Record
 from generation.templatetags.money import in_credits
 
 
-class ClickForm(forms.Form):
-    """The hidden fields of a button: its own key, and the price in hundredths that stands on it."""
+class PriceForm(forms.Form):
+    """The hidden field of a button: the price in hundredths that stands on it."""
+
+    price = forms.IntegerField(min_value=0)
+
+
+class ClickForm(PriceForm):
+    """And the button's own key."""
 
     key = forms.RegexField(r"\A[0-9a-f]{32}\Z", strip=False)
-    price = forms.IntegerField(min_value=0)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
 from credits import ledger
-from generation import breaker, doorbell, line
+from generation import allowance, breaker, doorbell, line
 from generation.models import (
     MOST_DEATHS,
     SENT_STATES,
@@ -73,16 +73,21 @@ class LeaseLost(Exception):
     """Another worker has the row, or it has moved on: this worker stops."""
 
 
-def place(generation: Generation, references: Sequence[Reference] = ()) -> Generation:
+def place(
+    generation: Generation, references: Sequence[Reference] = (), *, approved: bool = False
+) -> Generation:
     """Writes the order, what goes along and its hold in one transaction; the first of two with one
     key wins.
 
-    Raises credits.ledger.InsufficientCredits.
+    `approved`: by who pays, whatever is left of the allowance of who orders. Raises
+    credits.ledger.InsufficientCredits and allowance.AllowanceExceeded.
     """
     try:
         with transaction.atomic():
             generation.save(force_insert=True)
             Reference.objects.bulk_create(references)
+            if not approved:
+                allowance.take(generation)
             if generation.payer and generation.price:
                 ledger.hold(
                     ledger.ledger_of(generation.payer),

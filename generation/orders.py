@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from credits import ledger
 from credits.amounts import credits_text
 from generation import defaults, lifecycle, prompts
+from generation.allowance import AllowanceExceeded
 from generation.models import AUTO, Generation, KieModel, Operation, PromptUse, Reference, Slot
 from generation.pricing import NoPrice, Quote, percent_for, quote
 from generation.references import Sent, people_in, pictures_for
@@ -66,7 +67,8 @@ class Terms:
 
     `key` makes one click one order; `shown_price` is what stood on the button, in hundredths.
     `owner_id` is whom staff named to pay instead of the project's owner, for the log. A `batch`
-    goes after the single clicks of everybody.
+    goes after the single clicks of everybody. `approved`: the payer agrees to what is beyond the
+    user's allowance.
     """
 
     user: User
@@ -74,6 +76,7 @@ class Terms:
     shown_price: int | None = None
     owner_id: str = "none"
     batch: bool = False
+    approved: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,20 +145,18 @@ def place(order: Order, terms: Terms) -> Generation:
     """
     if before := placed(order.wish, terms.user, terms.key):
         return before
-    if terms.shown_price is not None and terms.shown_price != order.quote.credits:
-        raise OrderRefused(
-            "price_changed",
-            _("The price has changed: it is %(price)s credits now. Nothing was ordered.")
-            % {"price": credits_text(order.quote.credits)},
-            status=409,
-        )
+    if terms.shown_price is not None:
+        check_price(order, terms.shown_price)
     wish = order.wish
     generation = drawn_up(order, terms)
     log_wish(
         order.provider, order.model.model_id, order.references, wish.payer is None, terms.owner_id
     )
     try:
-        return _same(lifecycle.place(generation, _references(generation, order)), wish)
+        references = _references(generation, order)
+        return _same(lifecycle.place(generation, references, approved=terms.approved), wish)
+    except AllowanceExceeded as error:
+        raise OrderRefused("allowance", _no_allowance(error, wish), status=402) from error
     except ledger.InsufficientCredits as error:
         raise OrderRefused(
             "credits", _no_credits(error, pays_self=wish.payer == terms.user), status=402
@@ -164,6 +165,17 @@ def place(order: Order, terms: Terms) -> Generation:
         raise OrderRefused(
             "gone", _("What was to be pictured is not there any more."), status=404
         ) from error
+
+
+def check_price(order: Order, shown: int) -> None:
+    """Raises OrderRefused where another price stood on the button."""
+    if shown != order.quote.credits:
+        raise OrderRefused(
+            "price_changed",
+            _("The price has changed: it is %(price)s credits now. Nothing was ordered.")
+            % {"price": credits_text(order.quote.credits)},
+            status=409,
+        )
 
 
 def drawn_up(order: Order, terms: Terms) -> Generation:
@@ -275,6 +287,16 @@ def _no_credits(error: ledger.InsufficientCredits, *, pays_self: bool) -> str:
     if pays_self:
         return _("Not enough credits: this costs %(price)s, and %(left)s are available.") % told
     return _("This costs %(price)s credits, more than its payer has.") % told
+
+
+def _no_allowance(error: AllowanceExceeded, wish: Wish) -> str:
+    return _(
+        "This costs %(price)s credits, and %(left)s are left of your allowance. Ask %(payer)s."
+    ) % {
+        "price": credits_text(error.needed),
+        "left": credits_text(error.left),
+        "payer": wish.payer,
+    }
 
 
 def model_named(model_id: str) -> KieModel:

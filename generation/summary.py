@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from credits.models import CreditLedger
 from generation import checkup, defaults, lifecycle, orders, steps
+from generation.allowance import budget_of
 from generation.models import KieModel
 from generation.orders import Order
 from generation.templatetags.money import dollars, in_credits
@@ -77,6 +78,7 @@ def checks(
         _judged(_("Database"), refused, "model", active, to_settings),
         _description(order, refused),
         _credits(project, user, order),
+        *_allowance(project, user, order),
         *_permission(project, user),
     )
 
@@ -192,6 +194,17 @@ def _credits(project: Project, user: User, order: Order | None) -> Check:
         )
     remedy = "" if enough else _("Staff give credits: manage.py grant_credits.")
     return Check(label, enough, words % {"payer": payer, "has": has}, remedy)
+
+
+def _allowance(project: Project, user: User, order: Order | None) -> tuple[Check, ...]:
+    """Said only to a member who has one."""
+    left = budget_of(user, project).left
+    if left is None or order is None:
+        return ()
+    enough = order.quote.credits <= left
+    words = _("%s of your allowance are left.") % in_credits(left)
+    remedy = "" if enough else _("The click asks %s for it.") % project.owner
+    return (Check(_("Allowance"), enough, words, remedy),)
 
 
 def _permission(project: Project, user: User) -> tuple[Check, ...]:

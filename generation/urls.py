@@ -6,11 +6,13 @@ from django.urls.converters import StringConverter
 from generation import api
 from generation.rework import WORKS
 from generation.views import (
+    asks,
     board,
     credits,
     flow,
     health,
     kie,
+    members,
     models,
     orders,
     receipts,
@@ -50,10 +52,26 @@ urlpatterns = [
         name="use_replacement",
     ),
     path("projects/<id:project_id>/flow/", flow.flow, name="flow"),
+    path("projects/<id:project_id>/members/", members.members, name="members"),
+    path("projects/<id:project_id>/members/leave/", members.leave, name="leave"),
+    path("projects/<id:project_id>/members/<int:member_id>/", members.change, name="member_change"),
+    path(
+        "projects/<id:project_id>/members/<int:member_id>/remove/",
+        members.remove,
+        name="member_remove",
+    ),
+    path(
+        "projects/<id:project_id>/invitations/<int:invitation_id>/take-back/",
+        members.take_back,
+        name="invitation_take_back",
+    ),
     # <kind> is "scene" or "character"
     path("<subject:kind>/<id:subject_id>/", board.subject, name="subject"),
     path("<subject:kind>/<id:subject_id>/card/", board.card, name="card"),
     path("<subject:kind>/<id:subject_id>/generate/", board.generate, name="generate"),
+    path("<subject:kind>/<id:subject_id>/ask/", asks.ask, name="ask"),
+    path("asks/answer/", asks.answer, name="ask_answer"),
+    path("asks/<id:ask_id>/take-back/", asks.take_back, name="ask_take_back"),
     path("orders/<id:generation_id>/", receipts.order, name="order"),
     path("orders/<id:generation_id>/cancel/", orders.cancel, name="cancel"),
     path("takes/<id:take_id>/receipt/", receipts.take, name="receipt"),
@@ -61,6 +79,7 @@ urlpatterns = [
     path("models/<int:model_pk>/sample", models.sample, name="sample"),
     path("queue/", orders.queue, name="queue"),
     path("credits/", credits.credits, name="credits"),
+    path("credits/entries.csv", credits.credits_csv, name="credits_csv"),
     path("api/image", api.image, name="api_image"),
     path("api/image/<id:generation_id>", api.image_status, name="api_image_status"),
     path("kie/callback/<id:generation_id>/<str:tag>", kie.callback, name="callback"),

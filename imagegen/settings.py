@@ -226,6 +226,7 @@ LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
+EMAIL_TIMEOUT = 10  # seconds; a mail is sent while somebody waits for a page
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="imagegen@localhost")
 
 # Language and time

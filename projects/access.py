@@ -11,11 +11,13 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from allauth.account.models import EmailAddress
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
-from projects.models import ApiToken, Character, Project, Role, Scene, Take
+from projects.models import ApiToken, Character, Invitation, Project, Role, Scene, Take
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -75,16 +77,36 @@ def take_for(user: User, take_id: str, role: Role = Role.VIEWER) -> Take:
     return take
 
 
+def invitations_to(user: User) -> QuerySet[Invitation]:
+    """The open ones to an address of theirs. Anybody can write down any address, so only one that
+    was confirmed by a link in a mail counts."""
+    own = EmailAddress.objects.filter(user=user, verified=True).values("email")
+    return Invitation.objects.open().filter(email__in=own).select_related("project__owner")
+
+
+def invitation_for(user: User, key: str) -> Invitation:
+    """By its token; or by its id for somebody whose address it is. Http404 unless it is open, or
+    led this person into the project."""
+    if key.isascii() and key.isdigit():
+        found = invitations_to(user).filter(pk=int(key[:18])).first()
+    else:
+        by_token = Invitation.objects.filter(digest=digest_of(key))
+        found = by_token.select_related("project__owner").first()
+    if found is None or not (found.is_open or role_in(user, found.project)):
+        raise Http404
+    return found
+
+
 def issue_token(user: User, name: str) -> str:
     """Makes an API token and returns its secret, which is shown once and never stored."""
     secret = secrets.token_urlsafe(32)
-    ApiToken.objects.create(user=user, name=name, digest=_digest(secret))
+    ApiToken.objects.create(user=user, name=name, digest=digest_of(secret))
     return secret
 
 
 def user_of_token(secret: str) -> User | None:
     """The active user whose token this is."""
-    token = ApiToken.objects.select_related("user").filter(digest=_digest(secret)).first()
+    token = ApiToken.objects.select_related("user").filter(digest=digest_of(secret)).first()
     if token is None or not token.user.is_active:
         return None
     ApiToken.objects.filter(pk=token.pk).update(last_used_at=timezone.now())
@@ -124,5 +146,5 @@ def came_by_token(request: HttpRequest) -> bool:
     return PROGRAM in request.META
 
 
-def _digest(secret: str) -> str:
+def digest_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from projects.ids import new_id
@@ -59,14 +61,28 @@ class Project(models.Model):
         return self.name
 
 
-class Member(models.Model):
-    """Somebody besides the owner who works on a project."""
+class Seat(models.Model):
+    """What somebody besides the owner may do in a project, and spend of the owner's credits."""
 
-    project = models.ForeignKey(Project, models.CASCADE, related_name="members")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    project = models.ForeignKey(Project, models.CASCADE, related_name="%(class)ss")
     role = models.PositiveSmallIntegerField(
         _("role"), choices=[(r.value, r.label) for r in (Role.VIEWER, Role.EDITOR)]
     )
+    allowance = models.PositiveBigIntegerField(
+        _("allowance"),
+        null=True,
+        blank=True,
+        help_text=_("Hundredths of a credit. Empty: without limit; 0: asks for every picture."),
+    )
+
+    class Meta:
+        abstract = True
+
+
+class Member(Seat):
+    """Somebody besides the owner who works on a project."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
 
     class Meta:
         verbose_name = _("member")
@@ -75,6 +91,55 @@ class Member(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} ({self.get_role_display()})"
+
+
+def in_two_weeks() -> datetime:
+    return timezone.now() + timedelta(days=14)
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self) -> InvitationQuerySet:
+        return self.filter(accepted_by__isnull=True, expires_at__gt=timezone.now())
+
+
+class Invitation(Seat):
+    """A place in a project for whoever holds its link, or has its address: for one of them, once.
+
+    Only the SHA-256 of the link's token is kept. Who accepted it is kept, so that the link leads
+    them to the project from then on.
+    """
+
+    email = models.EmailField(_("e-mail address"))
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    expires_at = models.DateTimeField(_("valid until"), default=in_two_weeks)
+    accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("accepted by"),
+    )
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("invitation")
+        verbose_name_plural = _("invitations")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "email"],
+                condition=Q(accepted_by__isnull=True),
+                name="one_open_invitation",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} ({self.get_role_display()})"
+
+    @property
+    def is_open(self) -> bool:
+        return self.accepted_by_id is None and self.expires_at > timezone.now()
 
 
 class Pictured(models.Model):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from projects import files, views
+from projects import files, invitations, views
 
 app_name = "projects"
 urlpatterns = [
@@ -20,6 +20,7 @@ urlpatterns = [
     path("takes/<id:take_id>/choose/", views.take_choose, name="take_choose"),
     path("takes/<id:take_id>/picture", files.picture, name="picture"),
     path("takes/<id:take_id>/thumbnail", files.thumbnail, name="thumbnail"),
+    path("invitations/<str:key>/", invitations.invitation, name="invitation"),
     path("account/tokens/", views.tokens, name="tokens"),
     path("account/tokens/<int:token_id>/revoke/", views.token_revoke, name="token_revoke"),
     path("theme/", views.theme, name="theme"),

@@ -60,6 +60,7 @@ def project_list(request: Request) -> HttpResponse:
             "page": page,
             "window": page.paginator.get_elided_page_range(page.number),
             "cards": [(project, pictures[project.pk]) for project in page],
+            "invitations": access.invitations_to(request.user),
         },
     )
 

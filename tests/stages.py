@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
@@ -9,8 +11,9 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from credits import ledger
+from credits.models import CreditLedger, LedgerEntry
 from generation import lifecycle, orders
-from generation.models import Generation, Operation, Reason, State
+from generation.models import Generation, KieModel, Operation, Output, Reason, State
 from projects.models import Character, Project, Scene, Take
 from projects.pictures import Stored
 
@@ -99,9 +102,9 @@ def running(order: Generation, word: str = "generating") -> Generation:
     return order
 
 
-def done(order: Generation) -> Take:
-    """Its picture is stored and charged."""
-    return arrive(running(order))
+def done(order: Generation, pictures: int = 1) -> Take:
+    """Its pictures are stored and charged; the first of them."""
+    return arrive(running(order), pictures)
 
 
 def arrive(order: Generation, pictures: int = 1) -> Take:
@@ -141,6 +144,72 @@ def lost(order: Generation) -> Generation:
     lifecycle.give_up(_claimed(order, State.UNKNOWN), Reason.LOST, "no word")
     order.refresh_from_db()
     return order
+
+
+def paid_in_bulk(scenes: Sequence[Scene], people: Sequence[User], number: int) -> None:
+    """So many orders that are done and charged, by turns for these scenes and of these people, as
+    rows alone: two entries each."""
+    model = KieModel.objects.get(model_id="seedream-3.0/2k")
+    owner = scenes[0].project.owner
+    give_credits(owner, 600 * number)
+    book = ledger.ledger_of(owner)
+    made = [
+        Generation(
+            project=scene.project,
+            scene=scene,
+            ordered_by=people[n % len(people)],
+            payer=owner,
+            order_key=uuid4().hex,
+            provider="kie",
+            model=model,
+            prompt="Duny",
+            aspect_ratio="16:9",
+            request={},
+            price=600,
+            kie_credits=600,
+            cost=30_000,
+            state=State.DONE,
+        )
+        for n, scene in zip(range(number), cycle(scenes))
+    ]
+    takes = [
+        Take(project=o.project, scene=o.scene, made_by=o.ordered_by, image=f"{o.pk}.png")
+        for o in made
+    ]
+    Generation.objects.bulk_create(made)
+    Take.objects.bulk_create(takes)
+    Output.objects.bulk_create(
+        Output(generation=order, index=0, url="https://kie/1.png", take=take)
+        for order, take in zip(made, takes, strict=True)
+    )
+    holds = [_entry(book, order, "hold", 0, 600) for order in made]
+    LedgerEntry.objects.bulk_create(holds)
+    LedgerEntry.objects.bulk_create(
+        _entry(book, order, "capture", -600, -600, hold)
+        for order, hold in zip(made, holds, strict=True)
+    )
+
+
+def _entry(
+    book: CreditLedger,
+    order: Generation,
+    kind: str,
+    balance_change: int,
+    held_change: int,
+    hold: LedgerEntry | None = None,
+) -> LedgerEntry:
+    """What is left after it is not worked out."""
+    return LedgerEntry(
+        ledger=book,
+        kind=kind,
+        balance_change=balance_change,
+        held_change=held_change,
+        balance_after=1_000_000,
+        held_after=0,
+        reference=f"generation:{order.pk}:{kind}",
+        hold=hold,
+        project=order.project_id or "",
+    )
 
 
 def _claimed(order: Generation, state: State) -> Generation:

@@ -12,8 +12,10 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from generation import callbacks
+from generation.models import Ask
 from projects import access
-from projects.models import ApiToken, Member, Project, Role, Take
+from projects.members import invite
+from projects.models import ApiToken, Invitation, Member, Project, Role, Take
 from tests import stages
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
@@ -53,6 +55,7 @@ class Row:
 
 LOOK = Row(get=only(200))
 FORM = Row(get=only(200, viewer=403), post=only(422, viewer=403))
+OWNERS_ACT = Row(post=only(302, viewer=403, editor=403))
 DELETE = Row(get=only(200, viewer=403), post=only(409, viewer=403))
 
 # A POST carries no field at all.
@@ -73,6 +76,10 @@ ROWS: dict[str, Row] = {
     "projects:take_choose": Row(post=only(302, viewer=403)),
     "projects:picture": LOOK,
     "projects:thumbnail": LOOK,
+    # Members are led to the board; who brings nothing has neither accepted nor declined.
+    "projects:invitation": Row(
+        get=(302, 200, 302, 302, 302, 200), post=(302, 400, 302, 302, 302, 400)
+    ),
     "projects:tokens": Row(get=own(200), post=own(422)),
     "projects:token_revoke": Row(post=(302, 404, 404, 404, 302, 404)),
     "projects:theme": Row(post=everybody(302)),
@@ -80,15 +87,25 @@ ROWS: dict[str, Row] = {
     "generation:settings": Row(get=only(200), post=only(422, viewer=403)),
     "generation:use_replacement": Row(post=only(302, viewer=403)),
     "generation:flow": LOOK,
+    "generation:members": Row(get=only(200), post=only(422, viewer=403, editor=403)),
+    "generation:leave": Row(post=only(302)),
+    "generation:member_change": Row(post=only(422, viewer=403, editor=403)),
+    "generation:member_remove": OWNERS_ACT,
+    "generation:invitation_take_back": OWNERS_ACT,
     "generation:subject": LOOK,
     "generation:card": LOOK,
     "generation:generate": Row(post=only(400, viewer=403)),
+    "generation:ask": Row(post=only(400, viewer=403)),
+    "generation:ask_answer": Row(post=own(400)),
+    # The editor's own; once they have taken it back, it is not there for the owner either.
+    "generation:ask_take_back": Row(post=only(404, viewer=403, editor=302)),
     "generation:order": LOOK,
     "generation:cancel": Row(get=only(302, viewer=403), post=only(302, viewer=403)),
     "generation:receipt": Row(get=only(302)),
     "generation:rework": Row(get=only(200, viewer=403), post=only(400, viewer=403)),
     "generation:queue": Row(get=own(200)),
     "generation:credits": Row(get=own(200)),
+    "generation:credits_csv": Row(get=own(200)),
     "generation:sample": Row(get=own(200)),
     "generation:api_image": Row(post=(401, *[400] * 5)),
     "generation:api_image_status": Row(get=(401, 404, 200, 200, 200, 404)),
@@ -144,7 +161,7 @@ def clients(alice: User, bob: User, charlie: User, staff: User, project: Project
 
 
 @pytest.fixture
-def arguments(project: Project, settings: Any) -> dict[str, Any]:
+def arguments(project: Project, bob: User, settings: Any) -> dict[str, Any]:
     """One thing of each kind that an address may name, all of one project."""
     stages.give_credits(project.owner, 5000)
     scene, character = stages.add_scene(project), stages.add_character(project)
@@ -160,6 +177,9 @@ def arguments(project: Project, settings: Any) -> dict[str, Any]:
         made_by=project.owner, image=take.image.name, thumbnail=take.thumbnail.name
     )
     model.save(update_fields=["sample"])
+    member = Member.objects.get(user=bob)
+    ask = Ask.objects.create(member=member, scene=scene, wish={}, price=650)
+    token = invite(project, "somebody@example.com", Role.EDITOR, None)
     return {
         "project_id": project.pk,
         "scene_id": scene.pk,
@@ -172,6 +192,10 @@ def arguments(project: Project, settings: Any) -> dict[str, Any]:
         "tag": callbacks.tag_for(order.pk),
         "token_id": ApiToken.objects.get().pk,
         "model_pk": model.pk,
+        "member_id": member.pk,
+        "ask_id": ask.pk,
+        "key": token,
+        "invitation_id": Invitation.objects.get().pk,
     }
 
 

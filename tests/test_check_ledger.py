@@ -14,8 +14,8 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 
 from credits import ledger
 from generation import audit, lifecycle, orders
-from generation.models import Event, Generation, Output, Reason, State, TakenBack
-from projects.models import Project, Scene, Take
+from generation.models import Ask, Event, Generation, Output, Reason, State, TakenBack
+from projects.models import Member, Project, Scene, Take
 from tests.test_lifecycle import STORED, claim, place, running, sent, storing
 
 pytestmark = pytest.mark.django_db
@@ -145,6 +145,12 @@ def a_take_elsewhere(scene: Scene) -> None:
     Take.objects.update(scene=other)
 
 
+def an_approval_without_order(scene: Scene) -> None:
+    Ask.objects.create(
+        member=Member.objects.get(), scene=scene, wish={}, price=650, answer=Ask.Answer.APPROVED
+    )
+
+
 def no_outputs(scene: Scene) -> None:
     storing(place(scene))
     Output.objects.all().delete()
@@ -203,6 +209,7 @@ BREAKS: tuple[tuple[Callable[[], Iterable[object]], Break], ...] = (
     (audit.ends_have_their_time_and_reason, change(done, reason=Reason.LOST)),
     (audit.trails_lead_to_the_state, change(place, state=State.SUBMITTING)),
     (audit.trails_lead_to_the_state, no_trail),
+    (audit.approved_asks_are_orders, an_approval_without_order),
 )
 
 

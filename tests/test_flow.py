@@ -337,6 +337,15 @@ class TestChecks:
         lifecycle.pause("kie", "no credits")
         assert check(flow(film), "Provider").ok is False
 
+    def test_an_allowance_that_does_not_cover_it(self, film: Project, bob: User) -> None:
+        assert "Allowance" not in [c.label for c in flow(film, bob).checks]
+        Member.objects.filter(user=bob).update(allowance=500)
+        found = check(flow(film, bob), "Allowance")
+        assert (found.ok, found.words) == (False, "5 credits of your allowance are left.")
+        assert found.remedy == "The click asks alice for it."
+        Member.objects.filter(user=bob).update(allowance=600)
+        assert check(flow(film, bob), "Allowance").ok is True
+
     def test_a_viewer_may_not_order(self, film: Project, charlie: User) -> None:
         Member.objects.create(project=film, user=charlie, role=Role.VIEWER)
         assert check(flow(film, charlie), "Permission").ok is False

@@ -62,6 +62,7 @@ def is_view(path: str) -> bool:
         "generation/api.py",
         "projects/views.py",
         "projects/files.py",
+        "projects/invitations.py",
     }
 
 

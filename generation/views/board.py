@@ -18,6 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from generation import breaker, orders, prompts
+from generation.asks import asked_of, requests_in
 from generation.board import (
     WHICH,
     card_of,
@@ -55,7 +56,7 @@ def board(request: Request, project_id: str) -> HttpResponse:
     which = which if which in WHICH else "all"
     scenes, choices = scenes_of(project, which)
     page = Paginator(scenes, SCENES_ON_A_PAGE).get_page(request.GET.get("page"))
-    setup = setup_of(project)
+    setup = setup_of(project, request.user)
     scene_cards = cards_of(project, page.object_list, role, setup)
     people = cards_of(project, project.characters.all(), role, setup)
     return render(
@@ -74,6 +75,7 @@ def board(request: Request, project_id: str) -> HttpResponse:
             "scenes": scene_cards,
             "people": people,
             "any_open": any(card.is_open for card in (*scene_cards, *people)),
+            **requests_in(asked_of(request.user).filter(member__project=project)),
         },
     )
 
@@ -92,7 +94,7 @@ def subject(request: Request, kind: str, subject_id: str) -> HttpResponse:
 def card(request: Request, kind: str, subject_id: str) -> HttpResponse:
     """The card alone, or 204 while it is what `seen` says. With `on=subject` for that page."""
     shown = subject_for(request, kind, subject_id)
-    if request.GET.get("seen") == version_of(shown):
+    if request.GET.get("seen") == version_of(shown, request.user):
         return HttpResponse(status=HTTPStatus.NO_CONTENT)
     return _fragment(request, shown, on=request.GET.get("on", ""))
 
@@ -159,7 +161,8 @@ def _fragment(
         template, context = "generation/subject.html#answer", _page_of(request, subject)
     else:
         role = access.require(request.user, subject.project)
-        template, context = "generation/board.html#answer", {"card": card_of(subject, role)}
+        setup = setup_of(subject.project, request.user)
+        template, context = "generation/board.html#answer", {"card": card_of(subject, role, setup)}
     context |= {
         "refused": refused,
         "choosing": choosing,
@@ -174,7 +177,7 @@ def _fragment(
 def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
     """What the page of a scene or character shows."""
     role = access.require(request.user, subject.project)
-    setup = setup_of(subject.project)
+    setup = setup_of(subject.project, request.user)
     card = card_of(subject, role, setup)
     orders_of = Generation.objects.of(subject).newest_first().select_related("model", "ordered_by")
     before, after = neighbours(subject) if isinstance(subject, Scene) else (None, None)

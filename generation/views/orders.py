@@ -19,6 +19,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from generation import lifecycle, line
 from generation.api import generation_for
+from generation.asks import asked_by, asked_of, requests_in
 from generation.models import OPEN_STATES, Generation, State, TakenBack
 from generation.standing import (
     Standing,
@@ -114,6 +115,8 @@ def queue(request: Request) -> HttpResponse:
         if request.GET.get("seen") == context["version"]:
             return HttpResponse(status=HTTPStatus.NO_CONTENT)
         return render(request, "generation/queue.html#answer", context)
+    context |= requests_in(asked_of(request.user))
+    context["asks"] = asked_by(request.user)
     return render(request, "generation/queue.html", context)
 
 
