@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import threading
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -21,6 +18,7 @@ from generation.wishes import OrderRefused, Wish
 from projects.access import issue_token
 from projects.models import Member, Project, Scene
 from tests import stages
+from tests.threads import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -168,24 +166,14 @@ def test_the_button_says_whom_to_ask(scene: Scene, alice: User, bob: User) -> No
 def test_eight_clicks_at_once_do_not_overspend_it(scene: Scene, alice: User, bob: User) -> None:
     allow(3 * PRICE)
     order = orders.prepare(Wish(project=scene.project, subject=scene))
-    barrier = threading.Barrier(8)
-    results: list[Any] = []
 
-    def click() -> None:
-        barrier.wait()
+    def click() -> str:
         try:
             orders.place(order, orders.Terms(user=bob, key=uuid4().hex))
-            results.append("placed")
         except OrderRefused as refused:
-            results.append(refused.code)
-        finally:
-            connection.close()
+            return refused.code
+        return "placed"
 
-    threads = [threading.Thread(target=click) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(results) == ["allowance"] * 5 + ["placed"] * 3
+    assert sorted(at_once([click] * 8), key=str) == ["allowance"] * 5 + ["placed"] * 3
     assert ledger.ledger_of(alice).held == spent(scene, bob) == 3 * PRICE
     assert invariants.violations() == audit.violations() == []

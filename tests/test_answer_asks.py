@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from typing import Any
 
 import pytest
@@ -16,9 +15,10 @@ from django.urls import reverse
 from credits import invariants, ledger
 from generation import asks, audit
 from generation.models import Ask, Generation, ImageSettings, Price
-from generation.wishes import OrderRefused, Wish
+from generation.wishes import Wish
 from projects.models import Member, Project, Role, Scene
 from tests import stages
+from tests.threads import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -199,26 +199,14 @@ def test_no_more_queries_when_there_are_more_asks(scene: Scene, alice: User, bob
 
 @pytest.mark.django_db(transaction=True)
 def test_approved_twice_at_once_is_ordered_once(scene: Scene, alice: User, asked: Ask) -> None:
-    barrier = threading.Barrier(4)
-    results: list[str] = []
-
-    def approve() -> None:
-        found = asks.ask_for(alice, asked.pk)
-        barrier.wait()
+    def approve() -> str:
         try:
-            asks.approve(found, PRICE)
-            results.append("placed")
-        except (asks.NotAsked, OrderRefused) as error:
-            results.append(type(error).__name__)
-        finally:
-            connection.close()
+            asks.approve(asks.ask_for(alice, asked.pk), PRICE)
+        except asks.NotAsked:
+            return "too late"
+        return "placed"
 
-    threads = [threading.Thread(target=approve) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(results) == ["NotAsked", "NotAsked", "NotAsked", "placed"]
+    assert sorted(at_once([approve] * 4), key=str) == ["placed"] + ["too late"] * 3
     assert Generation.objects.count() == 1
     assert ledger.ledger_of(alice).held == PRICE
     assert audit.violations() == []

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -21,6 +19,7 @@ from generation.models import Ask, Generation, ImageSettings, Operation, Price
 from generation.wishes import OrderRefused, Wish
 from projects.models import Character, Member, Project, Role, Scene
 from tests import stages
+from tests.threads import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -210,18 +209,6 @@ def test_only_those_who_may(scene: Scene, bob: User, charlie: User) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_eight_clicks_at_once_are_one_ask(scene: Scene, bob: User) -> None:
-    barrier = threading.Barrier(8)
-
-    def click() -> None:
-        barrier.wait()
-        try:
-            asks.ask(Wish(project=scene.project, subject=scene), bob, PRICE)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=click) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert Ask.objects.count() == 1
+    wish = Wish(project=scene.project, subject=scene)
+    found = at_once([lambda: asks.ask(wish, bob, PRICE)] * 8)
+    assert found == [Ask.objects.get()] * 8

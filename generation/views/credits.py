@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from credits.amounts import credits_text, dollars_text
-from generation.statement import PARTS, Row, Statement
+from generation.statement import PARTS, Entries, Row, Statement
 from generation.statement_form import SelectionForm
 from generation.views import Request
 
@@ -32,9 +32,7 @@ STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 @login_required
 @never_cache
 def credits(request: Request) -> HttpResponse:
-    statement = Statement(request.user)
-    form = SelectionForm(request.GET, statement=statement)
-    entries = statement.entries(form.selection) if form.is_valid() else statement.nothing()
+    statement, form, entries = _selected(request)
     page = Paginator(entries, ENTRIES_ON_A_PAGE).get_page(request.GET.get("page"))
     by = request.GET.get("by", "")
     by = by if by in PARTS else "person"
@@ -59,13 +57,18 @@ def credits(request: Request) -> HttpResponse:
 @never_cache
 def credits_csv(request: Request) -> StreamingHttpResponse:
     """The same selection as a table for spreadsheets, written while it is read."""
-    statement = Statement(request.user)
-    form = SelectionForm(request.GET, statement=statement)
-    entries = statement.entries(form.selection) if form.is_valid() else statement.nothing()
+    statement, _form, entries = _selected(request)
     lines = _lines(statement, entries.iterator(ROWS_AT_ONCE))
     answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = 'attachment; filename="credits.csv"'
     return answer
+
+
+def _selected(request: Request) -> tuple[Statement, SelectionForm, Entries]:
+    statement = Statement(request.user)
+    form = SelectionForm(request.GET, statement=statement)
+    entries = statement.entries(form.selection) if form.is_valid() else statement.nothing()
+    return statement, form, entries
 
 
 class Echo:
