@@ -8,7 +8,9 @@ An `Idempotency-Key` header makes a repeated POST the same order.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -24,9 +26,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
 from generation import orders, prompts
-from generation.models import Generation, Reason, State
+from generation.models import Generation, Operation, Reason, State
+from generation.wishes import OrderRefused, Wish
 from projects import access
-from projects.models import Character, Role, Scene
+from projects.models import Character, Project, Role, Scene, Take
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -40,8 +43,11 @@ TEXTS = (
     "projectId",
     "sceneId",
     "characterId",
+    "operation",
+    "sourceImage",
+    "maskImage",
 )
-FIELDS = {*TEXTS, "referenceImages", "skipCreditCheck", "ownerId"}
+FIELDS = {*TEXTS, "referenceImages", "count", "skipCreditCheck", "ownerId"}
 LONGEST_KEY = 90
 
 
@@ -69,7 +75,7 @@ def json_api(*methods: str) -> Callable[[View], View]:
             except ApiError as error:
                 allow = {"Allow": ", ".join(methods)} if error.status == 405 else None
                 return JsonResponse({"error": error.body}, status=error.status, headers=allow)
-            except orders.OrderRefused as error:
+            except OrderRefused as error:
                 refused = ApiError(error.status, error.code, error.words, error.field)
                 return JsonResponse({"error": refused.body}, status=refused.status)
             except Http404:
@@ -91,10 +97,13 @@ def image(request: HttpRequest) -> HttpResponse:
     key = _key(request)
     if before := orders.placed(wish, user, key):
         return _answer(request, before)
-    order = orders.prepare(wish)
-    payer, owner_id = _payer(user, data, wish, order)
-    terms = orders.Terms(user=user, payer=payer, key=key, owner_id=owner_id)
-    return _answer(request, orders.place(order, terms))
+    owner_id = "none" if data.get("ownerId") is None else str(data["ownerId"])
+    if not user.is_staff:
+        _refuse_fields_of_staff(data, orders.prepare(wish), owner_id)
+    elif owner_id != "none":
+        wish = replace(wish, payer_named=_user_named(owner_id))
+    order = orders.prepare(replace(wish, free=bool(data.get("skipCreditCheck"))))
+    return _answer(request, orders.place(order, orders.Terms(user, key, owner_id=owner_id)))
 
 
 @json_api("GET", "HEAD")
@@ -191,7 +200,32 @@ def _body(request: HttpRequest) -> dict[str, Any]:
             raise ApiError(
                 422, "characters", _("This field has characters that are no text."), name
             )
+    _check_types(data)
     return data
+
+
+def _check_types(data: dict[str, Any]) -> None:
+    """Of the fields that are no texts."""
+    references, count = data.get("referenceImages"), data.get("count")
+    if references is not None and not (
+        isinstance(references, list) and all(isinstance(name, str) for name in references)
+    ):
+        raise ApiError(422, "type", _("This field is a list of texts."), "referenceImages")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise ApiError(422, "type", _("This field is a whole number from 1 on."), "count")
+    if not isinstance(data.get("skipCreditCheck"), bool | None):
+        raise ApiError(422, "type", _("This field is true or false."), "skipCreditCheck")
+    owner = data.get("ownerId")
+    if owner is not None and (
+        isinstance(owner, bool)
+        or not isinstance(owner, str | int)
+        or not prompts.is_text(str(owner))
+    ):
+        raise ApiError(422, "type", _("This field is a text."), "ownerId")
+    if data.get("operation") not in (None, "", *Operation.values):
+        raise ApiError(
+            422, "operation", _("It is one of: %s.") % ", ".join(Operation.values), "operation"
+        )
 
 
 def _no_constant(name: str) -> None:
@@ -206,7 +240,32 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _wish(user: User, data: dict[str, Any]) -> orders.Wish:
+def _wish(user: User, data: dict[str, Any]) -> Wish:
+    subject, project = _place(user, data)
+    source = _take(user, data.get("sourceImage"), project, "sourceImage")
+    if source and subject is None and project is None:
+        subject, project = source.scene or source.character, source.project
+    named = data.get("referenceImages")
+    references = [_take(user, name, project, "referenceImages") for name in named or ()]
+    return Wish(
+        project=project,
+        subject=subject,
+        prompt=None if subject and data.get("prompt") is None else data.get("prompt") or "",
+        provider=data.get("provider") or "",
+        model=data.get("model") or "",
+        aspect_ratio=data.get("aspectRatio") or "",
+        resolution=data.get("resolution") or "",
+        count=data.get("count") or 1,
+        operation=Operation(data.get("operation") or Operation.GENERATE),
+        source=source,
+        references=None if named is None else tuple(filter(None, references)),
+        mask=_take(user, data.get("maskImage"), project, "maskImage"),
+        payer_named=None if project else user,
+    )
+
+
+def _place(user: User, data: dict[str, Any]) -> tuple[Scene | Character | None, Project | None]:
+    """The scene or character that is to be pictured, and the project."""
     scene_id, character_id = data.get("sceneId"), data.get("characterId")
     if scene_id and character_id:
         raise ApiError(422, "subject", _("A scene or a character, not both."), "characterId")
@@ -220,49 +279,38 @@ def _wish(user: User, data: dict[str, Any]) -> orders.Wish:
         project = access.project_for(user, project_id, Role.EDITOR)
         if subject and subject.project != project:
             raise ApiError(422, "subject", _("It belongs to another project."), "projectId")
-    references = data.get("referenceImages")
-    if references is not None and not isinstance(references, list):
-        raise ApiError(422, "type", _("This field is a list."), "referenceImages")
-    return orders.Wish(
-        project=project,
-        subject=subject,
-        prompt=None if subject and data.get("prompt") is None else data.get("prompt") or "",
-        provider=data.get("provider") or "",
-        model=data.get("model") or "",
-        aspect_ratio=data.get("aspectRatio") or "",
-        resolution=data.get("resolution") or "",
-        reference_images=len(references or []),
+    return subject, project
+
+
+def _take(user: User, name: str | None, project: Project | None, field: str) -> Take | None:
+    """The take that a text means: its id, or the address (imageUrl) at which we show it."""
+    if not name:
+        return None
+    found = re.search(r"(?:\A|/takes/)([0-9a-z]{1,32})(?:/picture)?\Z", name)
+    try:
+        take = access.take_for(user, found[1] if found else "", Role.EDITOR)
+    except Http404 as error:
+        raise ApiError(422, "take", _("There is no such picture here."), field) from error
+    if project and take.project != project:
+        raise ApiError(422, "take", _("It belongs to another project."), field)
+    return take
+
+
+def _refuse_fields_of_staff(data: dict[str, Any], order: orders.Order, owner_id: str) -> None:
+    """Only staff may skip the check or name who pays; the log tells who tried."""
+    skip = bool(data.get("skipCreditCheck"))
+    if not skip and owner_id == "none":
+        return
+    orders.log_wish(
+        order.provider,
+        order.model.model_id,
+        order.references,
+        skip,
+        owner_id,
+        refused=" (refused: not staff)",
     )
-
-
-def _payer(
-    user: User, data: dict[str, Any], wish: orders.Wish, order: orders.Order
-) -> tuple[User | None, str]:
-    """Who pays, and the ownerId for the log. Only staff may skip the check or name another."""
-    skip, owner_id = data.get("skipCreditCheck"), data.get("ownerId")
-    if skip is not None and not isinstance(skip, bool):
-        raise ApiError(422, "type", _("This field is true or false."), "skipCreditCheck")
-    if owner_id is not None and (
-        isinstance(owner_id, bool)
-        or not isinstance(owner_id, str | int)
-        or not prompts.is_text(str(owner_id))
-    ):
-        raise ApiError(422, "type", _("This field is a text."), "ownerId")
-    if (skip or owner_id is not None) and not user.is_staff:
-        orders.log_wish(
-            order.provider,
-            order.model.model_id,
-            wish.reference_images,
-            bool(skip),
-            "none" if owner_id is None else str(owner_id),
-            refused=" (refused: not staff)",
-        )
-        field = "skipCreditCheck" if skip else "ownerId"
-        raise ApiError(403, "staff_only", _("Only staff may send this field."), field)
-    if owner_id is None:
-        return (None if skip else orders.payer_for(user, wish.project)), "none"
-    owner = _user_named(str(owner_id))
-    return (None if skip else owner), str(owner_id)
+    field = "skipCreditCheck" if skip else "ownerId"
+    raise ApiError(403, "staff_only", _("Only staff may send this field."), field)
 
 
 def _user_named(user_id: str) -> User:

@@ -12,6 +12,7 @@ from typing import Any
 from django.db.models import (
     BigIntegerField,
     CharField,
+    Count,
     Exists,
     F,
     Field,
@@ -21,7 +22,7 @@ from django.db.models import (
     Subquery,
     Value,
 )
-from django.db.models.functions import Coalesce, Concat, Length, Substr
+from django.db.models.functions import Coalesce, Concat, Least, Length, Substr
 
 from credits.models import LedgerEntry
 from generation.models import OPEN_STATES, Event, Generation, Output, State, TakenBack
@@ -50,10 +51,14 @@ def done_orders_are_charged_or_given_back() -> Orders:
 
 
 def charges_are_what_was_quoted() -> Orders:
-    """Only a done order is charged: its price, at its real cost, for its project and provider."""
+    """Only a done order is charged, at its real cost, for its project and provider: its price, or
+    the part of it for those pictures that came (lifecycle.charge_for)."""
+    outputs = Output.objects.filter(generation=OuterRef("pk"), take__isnull=False).order_by()
+    came = Coalesce(Subquery(outputs.values("generation").annotate(n=Count("pk")).values("n")), 0)
+    part = F("price") * Least(F("count"), came)
     as_quoted = Q(
         state=State.DONE,
-        charged=F("price"),
+        charged=(part + F("count") - 1) / F("count"),
         charged_cost=F("cost"),
         charged_project=Coalesce("project_id", Value("")),
         charged_provider=F("provider"),

@@ -19,10 +19,12 @@ from django.utils.translation import gettext_lazy
 
 from generation import defaults, orders
 from generation.models import Generation, KieModel, Reason, State, TakenBack
-from generation.orders import Order, OrderRefused, Wish
+from generation.orders import Basis, Order
 from generation.pricing import Quote
 from generation.standing import Standing, seconds_since, standings_of
 from generation.standing import version_of as version_of_order
+from generation.wishes import OrderRefused, Wish
+from projects.cast import CastMember, members
 from projects.models import Character, Project, Role, Scene, Take
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 TYPICAL_OF = 20  # so many of a project's last pictures say how long one takes
 FAILURES = (State.FAILED, State.REVIEW)
-FOR_ALL = ("provider", "model", "model_off", "price", "resolution")  # refusals, of any subject
+# The codes of refusals that are the same for every scene and character.
+FOR_ALL = ("provider", "model", "model_off", "operation", "price", "resolution")
+SOME_WORDS = "A lake"  # long enough for every model
 STILL_WANTED = ("", TakenBack.KEEP)
 AT_FAULT = (Reason.UNSAFE, Reason.PROMPT)
 
@@ -42,14 +46,19 @@ AT_FAULT = (Reason.UNSAFE, Reason.PROMPT)
 class Setup:
     """A project's settings with the model and the price that follow from them.
 
-    `refused` says why nothing at all can be ordered; then there is no `quote`.
+    `refused` says why nothing at all can be ordered; then there is no `quote`. Nor is there one
+    where what a picture costs depends on what goes along with it.
     """
 
     settings: defaults.Settings
-    model: KieModel | None
+    basis: Basis | None
     resolution: str
     quote: Quote | None
     refused: OrderRefused | None = None
+
+    @property
+    def model(self) -> KieModel | None:
+        return self.basis.model if self.basis else None
 
     @property
     def model_name(self) -> str:
@@ -59,16 +68,17 @@ class Setup:
 def setup_of(project: Project) -> Setup:
     own = defaults.settings_of(project)
     wanted = own.scene_resolution.value
-    model = None
+    wish = Wish(project=project, prompt=SOME_WORDS)
+    basis = None
     try:
-        model = orders.model_named(own.model.value)
-        order = orders.prepare(Wish(project=project, prompt="?"), model)
+        basis = orders.basis_for(wish)
+        order = orders.prepare(wish, basis)
     except OrderRefused as refused:
         if refused.code in FOR_ALL:
-            return Setup(own, model, wanted, None, refused)
+            return Setup(own, basis, wanted, None, refused)
     else:
-        return Setup(own, model, order.resolution, order.quote)
-    return Setup(own, model, wanted, None)
+        return Setup(own, basis, order.resolution, order.quote)
+    return Setup(own, basis, wanted, None)
 
 
 # Cards
@@ -80,9 +90,11 @@ class Card:
 
     `order` is the newest that is awaited, else the newest of all, and `standing` is how it is with
     it; `open_orders` counts those that are awaited. Exactly one of `offer` and `refused` is set.
+    `cast` is who appears in a scene.
     """
 
     subject: Scene | Character
+    cast: tuple[CastMember, ...]
     picture: Take | None
     take_count: int
     order: Generation | None
@@ -173,7 +185,8 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
     if not rows:
         return []
     setup = setup or setup_of(project)
-    pictures = Take.objects.in_bulk([row.picture_id for row in rows if row.picture_id])
+    faces = [person for row in rows if isinstance(row, Scene) for person in row.cast.all()]
+    pictures = Take.objects.in_bulk({row.picture_id for row in (*rows, *faces) if row.picture_id})
     under_way = _under_way(rows)
     newest = _newest_orders([row for row in rows if row.pk not in under_way])
     typical = _typical_seconds(project, setup.model) if under_way else None
@@ -184,10 +197,12 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
         row.project = project
         order, open_orders = shown[row.pk], len(under_way.get(row.pk, ()))
         standing = standings[order.pk] if order else None
-        offer, refused = _offer(row, setup)
+        cast = members(row.cast.all(), pictures) if isinstance(row, Scene) else ()
+        offer, refused = _offer(row, cast, setup)
         cards.append(
             Card(
                 subject=row,
+                cast=cast,
                 picture=pictures.get(row.picture_id),
                 take_count=row.take_count,
                 order=order,
@@ -268,12 +283,14 @@ def _version(row: Any, order: str, open_orders: int) -> str:
     return ".".join(str(part) for part in parts)
 
 
-def _offer(subject: Scene | Character, setup: Setup) -> tuple[Order | None, OrderRefused | None]:
+def _offer(
+    subject: Scene | Character, cast: tuple[CastMember, ...], setup: Setup
+) -> tuple[Order | None, OrderRefused | None]:
     if setup.refused:
         return None, setup.refused
     try:
-        wish = Wish(project=subject.project, subject=subject)
-        return orders.prepare(wish, setup.model), None
+        wish = Wish(project=subject.project, subject=subject, cast=cast)
+        return orders.prepare(wish, setup.basis), None
     except OrderRefused as refused:
         return None, refused
 

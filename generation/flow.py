@@ -13,10 +13,11 @@ from django.utils.translation import gettext as _
 
 from generation import defaults, orders, steps, summary
 from generation.models import KieModel
-from generation.orders import Order, OrderRefused, Terms, Wish
+from generation.orders import Order, Terms
 from generation.steps import BUTTON_KEY, Step
 from generation.summary import Check
 from generation.templatetags.money import dollars, in_credits
+from generation.wishes import OrderRefused, Wish
 from projects.models import Project, Scene
 
 if TYPE_CHECKING:
@@ -66,10 +67,10 @@ def flow(project: Project, user: User | None = None) -> Flow:
     user = user or project.owner
     own = defaults.settings_of(project)
     model = KieModel.objects.prefetch_related("prices").named(own.model.value)
-    scene = project.scenes.exclude(description="").prefetch_related("cast").first()
+    scene = project.scenes.exclude(description="").first()
     wish = Wish(project=project, subject=scene, prompt=None if scene else SAMPLE)
     order, refused = _prepared(wish)
-    terms = Terms(user=user, payer=orders.payer_for(user, project), key=BUTTON_KEY)
+    terms = Terms(user=user, key=BUTTON_KEY)
     return Flow(
         project=project,
         user=user,

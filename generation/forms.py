@@ -12,8 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from generation import defaults
-from generation.models import ImageSettings, KieModel
-from generation.pricing import NoPrice, Quote, quote
+from generation.models import AUTO, ImageSettings, KieModel, Operation
+from generation.orders import shape_of
+from generation.pricing import NoPrice, Quote, percent_for, quote
 from generation.templatetags.money import in_credits
 
 
@@ -62,7 +63,9 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.catalogue = list(KieModel.objects.filter(is_active=True).prefetch_related("prices"))
+        active = KieModel.objects.filter(is_active=True).prefetch_related("prices")
+        self.catalogue = [model for model in active if model.can(Operation.GENERATE)]
+        self.percent = percent_for(self.instance.project.owner)
         self.replaced: list[str] = []
         self._offer_providers()
         self._offer_models()
@@ -83,7 +86,7 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
                 vendor=model.vendor if model and model_id else "",
                 name=model.name if model else model_id,
                 model_id=model_id,
-                prices=price_list(model) if model else [],
+                prices=price_list(model, self.percent) if model else [],
                 note=note if model_id else _("default"),
             )
 
@@ -97,13 +100,15 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
         resolution = self["scene_resolution"].value() if "scene_resolution" in self.fields else ""
         if self.chosen is None:
             return None
-        return _price(self.chosen, resolution or self.chosen.default_resolution)
+        return _price(self.chosen, resolution or self.chosen.default_resolution, self.percent)
 
     def clean_model(self) -> str:
         model_id: str = self.cleaned_data["model"]
         if self.chosen is None or not self.chosen.is_active:
             raise ValidationError(_("This model is not offered any more. Choose another one."))
-        if not price_list(self.chosen):
+        if not self.chosen.can(Operation.GENERATE):
+            raise ValidationError(_("This model only works on pictures that are there."))
+        if not price_list(self.chosen, self.percent):
             raise ValidationError(_("This model has no price yet, so it cannot be ordered."))
         return model_id
 
@@ -161,7 +166,9 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             return
         has_default = default in self.chosen.ratios
         choices = [("", _("Default (%(value)s)") % {"value": default})] if has_default else []
-        choices += [(ratio, ratio) for ratio in sorted(self.chosen.ratios, key=_shape)]
+        choices += [
+            (ratio, ratio) for ratio in sorted(set(self.chosen.ratios) - {AUTO}, key=_shape)
+        ]
         self.fields[name] = forms.ChoiceField(
             choices=choices,
             required=not has_default,
@@ -178,7 +185,7 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             return
         usual = _("Default (%(value)s)") % {"value": model.default_resolution}
         choices = [("", usual)]
-        for resolution, price in _prices(model):
+        for resolution, price in _prices(model, self.percent):
             words = f"{resolution} · {in_credits(price.credits)}" if price else resolution
             choices.append((resolution, words))
         self.fields["scene_resolution"] = forms.ChoiceField(
@@ -202,31 +209,27 @@ class ImageSettingsForm(forms.ModelForm):  # type: ignore[type-arg]
             self.replaced.append(wanted)
 
 
-def price_list(model: KieModel) -> list[tuple[str, Quote]]:
+def price_list(model: KieModel, percent: int) -> list[tuple[str, Quote]]:
     """(resolution, price), or one ("", price) where it is the same for all; empty without any."""
-    known = [(resolution, price) for resolution, price in _prices(model) if price]
+    known = [(name, price) for name, price in _prices(model, percent) if price]
     if len({price.credits for _r, price in known}) == 1:
         return [("", known[0][1])]
     return known
 
 
-def _prices(model: KieModel) -> list[tuple[str, Quote | None]]:
+def _prices(model: KieModel, percent: int) -> list[tuple[str, Quote | None]]:
     """The resolutions from the cheapest; PostgreSQL's jsonb has no order of its own to show."""
-    prices = [(resolution, _price(model, resolution)) for resolution in model.resolutions or [""]]
+    prices = [(name, _price(model, name, percent)) for name in model.price_names]
     return sorted(prices, key=lambda pair: (pair[1].credits if pair[1] else 0, pair[0]))
 
 
-def _price(model: KieModel, resolution: str) -> Quote | None:
+def _price(model: KieModel, name: str, percent: int) -> Quote | None:
     try:
-        return quote(model, resolution)
+        return quote(model, name, percent=percent)
     except NoPrice:
         return None
 
 
 def _shape(ratio: str) -> float:
     """From the widest to the tallest."""
-    width, _colon, height = ratio.partition(":")
-    try:
-        return -float(width) / float(height)
-    except (ValueError, ZeroDivisionError):
-        return 0
+    return -shape_of(ratio)

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache, wraps
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 from redis.exceptions import RedisError
 
 from credits.amounts import credits_text, dollars_text
-from generation import callbacks, doorbell, lifecycle, results
+from generation import callbacks, doorbell, lifecycle, prompts, results, uploads
 from generation.kie.client import (
     AccountBlocked,
     Kie,
@@ -32,13 +33,14 @@ from generation.kie.client import (
 from generation.kie.limiter import WINDOW_MS, Window, WindowLost
 from generation.models import Callback, Generation, Output, Reason, State, TakenBack
 from projects.ids import new_id
-from projects.pictures import Stored
+from projects.pictures import BadPicture, DecoderDown, PictureGone, StorageDown, Stored
 
 log = logging.getLogger(__name__)
 
 TASK_APPEARS = timedelta(seconds=90)  # after createTask, recordInfo may not know it yet
 POLLED_AT_ONCE = 64  # each with a thread, so that a batch ends before its leases do
 HEARD_AT_ONCE = 16
+MOST_UPLOADS = 20  # tries to hand over what goes along, about an hour and a half
 WINDOW = timedelta(milliseconds=WINDOW_MS)
 
 
@@ -88,6 +90,11 @@ def submit() -> None:
     generation = lifecycle.claim_next_in_line()
     if generation is None:
         return
+    if generation.references.exists():
+        doorbell.ring("submit")  # the one behind it need not wait for the pictures of this one
+    addresses = _handed_over(generation)
+    if addresses is None:
+        return
     if not _may_create(generation):
         lifecycle.wait(generation, 0)  # the tick rings again
         return
@@ -100,10 +107,27 @@ def submit() -> None:
         dollars_text(generation.cost),
     )
     try:
-        _create(generation)
+        _create(generation, prompts.with_addresses(generation.request, addresses))
     finally:
         with suppress(RedisError):
             creates().answered(lifecycle.call_of(generation))
+
+
+def _handed_over(generation: Generation) -> dict[str, str] | None:
+    """KIE's addresses of the pictures that go along; None where the order ends or waits."""
+    try:
+        return uploads.hand_over(kie(), generation, lambda: lifecycle.renew(generation))
+    except (Refused, PictureGone, BadPicture) as error:
+        lifecycle.fail(generation, Reason.UPLOAD, str(error))
+    except AccountBlocked as error:
+        lifecycle.pause(generation.provider, error.words)
+        lifecycle.send_back(generation, 0, error.words, error.answer)
+    except (KieError, StorageDown, DecoderDown) as error:
+        if generation.attempts >= MOST_UPLOADS:
+            lifecycle.fail(generation, Reason.UPLOAD, str(error))
+        else:
+            lifecycle.send_back(generation, min(300, 5 * 2**generation.attempts), str(error))
+    return None
 
 
 def _may_create(generation: Generation) -> bool:
@@ -119,9 +143,9 @@ def _may_create(generation: Generation) -> bool:
         return False
 
 
-def _create(generation: Generation) -> None:
+def _create(generation: Generation, request: dict[str, Any]) -> None:
     try:
-        task_id = kie().create_task(generation.request, callbacks.url_for(generation))
+        task_id = kie().create_task(request, callbacks.url_for(generation))
     except TryLater as error:
         if isinstance(error, Throttled):
             _shut(creates())

@@ -34,9 +34,11 @@ from generation.models import (
     Event,
     Generation,
     GenerationQuerySet,
+    Operation,
     Output,
     Pause,
     Reason,
+    Reference,
     State,
     TakenBack,
 )
@@ -71,14 +73,16 @@ class LeaseLost(Exception):
     """Another worker has the row, or it has moved on: this worker stops."""
 
 
-def place(generation: Generation) -> Generation:
-    """Writes the order and its hold in one transaction; the first of two with one key wins.
+def place(generation: Generation, references: Sequence[Reference] = ()) -> Generation:
+    """Writes the order, what goes along and its hold in one transaction; the first of two with one
+    key wins.
 
     Raises credits.ledger.InsufficientCredits.
     """
     try:
         with transaction.atomic():
             generation.save(force_insert=True)
+            Reference.objects.bulk_create(references)
             if generation.payer and generation.price:
                 ledger.hold(
                     ledger.ledger_of(generation.payer),
@@ -170,6 +174,12 @@ def renew(generation: Generation) -> None:
 
 
 # Ordering
+
+
+def keep_address(reference: Reference) -> None:
+    """KIE has this picture of an order that is about to be sent, at `reference.url`."""
+    reference.uploaded_at = timezone.now()
+    reference.save(update_fields=["url", "uploaded_at"])
 
 
 def submitting(generation: Generation) -> None:
@@ -423,9 +433,10 @@ def discard(generation: Generation) -> None:
 def done(generation: Generation, pictures: Mapping[int, Stored]) -> list[Take]:
     """The pictures are safe: takes, charge and state in one transaction.
 
-    `pictures` are the stored ones by the index of their output, at least one. The charge falls
-    away where the hold has been released before: a late picture is free. Raises LeaseLost also
-    where the picture has been disowned meanwhile: the next worker on it discards it.
+    `pictures` are the stored ones by the index of their output, at least one. Where fewer came than
+    were ordered, only those are charged. The charge falls away where the hold has been released
+    before: a late picture is free. Raises LeaseLost also where the picture has been disowned
+    meanwhile: the next worker on it discards it.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -436,9 +447,9 @@ def done(generation: Generation, pictures: Mapping[int, Stored]) -> list[Take]:
         if ledger.hold_is_open(generation.hold_reference):
             ledger.capture(
                 generation.hold_reference,
-                generation.price,
+                charge_for(generation, len(takes)),
                 reference=f"generation:{generation.pk}:capture",
-                about=about(generation, real_cost=generation.cost),
+                about=about(generation, real_cost=generation.cost, pictures=len(takes)),
             )
     return takes
 
@@ -548,11 +559,25 @@ def ring_due() -> None:
 # What an order's money is about
 
 
-def about(generation: Generation, *, why: str = "", real_cost: int = 0) -> ledger.About:
+def charge_for(generation: Generation, pictures: int) -> int:
+    """The part of the price for so many of the pictures that it is for, rounded up."""
+    return -(-generation.price * min(pictures, generation.count) // generation.count)
+
+
+def about(
+    generation: Generation, *, why: str = "", real_cost: int = 0, pictures: int = 0
+) -> ledger.About:
     """The words of the user's document for a hold, a charge or a release."""
     model = generation.model
     resolution = f" ({generation.resolution})" if generation.resolution else ""
-    metadata = {"model": model.model_id, "kieCredits": generation.kie_credits_number}
+    metadata: dict[str, Any] = {
+        "model": model.model_id,
+        "kieCredits": generation.kie_credits_number,
+    }
+    if generation.operation != Operation.GENERATE:
+        metadata["operation"] = generation.operation
+    if pictures and generation.count > 1:
+        metadata["pictures"] = pictures
     return ledger.About(
         type="image",
         description=f"KIE AI {model.name} generation{resolution}",

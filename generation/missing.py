@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from generation import orders
 from generation.models import Generation, Reason, State
+from generation.wishes import OrderRefused, Wish
 from projects.models import Character, Project, Scene
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def _without_picture(
 
 def _look_at(subject: Subject, user: User) -> Ready | Skipped:
     try:
-        order = orders.prepare(orders.Wish(project=subject.project, subject=subject))
-    except orders.OrderRefused as error:
+        order = orders.prepare(Wish(project=subject.project, subject=subject))
+    except OrderRefused as error:
         return Skipped(subject, error.words)
     before = list(Generation.objects.of(subject).newest_first().only("state", "reason", "request"))
     if before and before[0].state == State.REVIEW:
@@ -83,7 +84,6 @@ def _look_at(subject: Subject, user: User) -> Ready | Skipped:
         order,
         orders.Terms(
             user=user,
-            payer=orders.payer_for(user, subject.project),
             # The same in two runs at once; another one once an order has ended.
             key=f"backfill:{subject.pk}:{len(before)}",
             shown_price=order.quote.credits,

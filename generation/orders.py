@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError
@@ -16,54 +18,29 @@ from django.utils.translation import gettext as _
 from credits import ledger
 from credits.amounts import credits_text
 from generation import defaults, lifecycle, prompts
-from generation.models import Generation, KieModel
-from generation.pricing import NoPrice, Quote, quote
-from projects.models import Character, Project, Scene
+from generation.models import AUTO, Generation, KieModel, Operation, PromptUse, Reference, Slot
+from generation.pricing import NoPrice, Quote, percent_for, quote
+from generation.references import Sent, people_in, pictures_for
+from generation.wishes import OrderRefused, Wish
+from projects.cast import CastMember
+from projects.models import Character, Scene, Take
+from projects.pictures import MAX_PIXELS
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 NO_ID = re.compile(r"[^\w@.+-]")  # what no user's name or id has
 LONGEST_PROMPT = 20_000  # characters, where the model itself names no limit
 
 
-class OrderRefused(Exception):
-    """The order was not placed; nothing changed. `words` are for the person who asked.
-
-    `status` is the HTTP status that fits, `field` the wish that is wrong (as in the API), `code`
-    a short word for programs.
-    """
-
-    def __init__(self, code: str, words: str, *, field: str = "", status: int = 422) -> None:
-        super().__init__(words)
-        self.code = code
-        self.words = words
-        self.field = field
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What somebody asks for. Empty: whatever the project's settings say.
-
-    `prompt` is None for the scene's or character's own.
-    """
-
-    project: Project | None = None
-    subject: Scene | Character | None = None
-    prompt: str | None = None
-    provider: str = ""
-    model: str = ""
-    aspect_ratio: str = ""
-    resolution: str = ""
-    reference_images: int = 0
-
-
 @dataclass(frozen=True)
 class Order:
-    """A wish that can be placed: what will be sent, and what it costs."""
+    """A wish that can be placed: what will be sent, and what it costs.
+
+    `cast` is who appears in it, `pictures` what goes along.
+    """
 
     wish: Wish
     provider: str
@@ -72,33 +49,49 @@ class Order:
     prompt: str
     aspect_ratio: str
     resolution: str
+    cast: tuple[CastMember, ...]
+    pictures: tuple[Sent, ...]
     request: dict[str, Any]
     quote: Quote
+
+    @property
+    def references(self) -> int:
+        """How many pictures KIE bills, where it does: the mask is none of them."""
+        return sum(sent.slot != Slot.MASK for sent in self.pictures)
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Who orders and who pays. `payer` None: nobody, which only staff may ask for.
+    """Who orders, and how.
 
     `key` makes one click one order; `shown_price` is what stood on the button, in hundredths.
-    `owner_id` is whom staff named to pay instead of the project's owner. A `batch` goes after the
-    single clicks of everybody.
+    `owner_id` is whom staff named to pay instead of the project's owner, for the log. A `batch`
+    goes after the single clicks of everybody.
     """
 
     user: User
-    payer: User | None
     key: str
     shown_price: int | None = None
     owner_id: str = "none"
     batch: bool = False
 
 
-def prepare(wish: Wish, model: KieModel | None = None) -> Order:
-    """Checks a wish against the project's settings and the catalogue. Raises OrderRefused.
+@dataclass(frozen=True)
+class Basis:
+    """What all orders of one model and one payer share, read once for many of them."""
 
-    `model` is the project's own from `model_named`, where many wishes of one project are checked
-    at once: it is then read only once.
-    """
+    model: KieModel
+    percent: int  # the payer's multiplier
+
+
+def basis_for(wish: Wish, model: KieModel | None = None) -> Basis:
+    """`model` None: the one that is asked for, else the project's own. Raises OrderRefused."""
+    own = defaults.settings_of(wish.project)
+    return Basis(model or model_named(wish.model or own.model.value), percent_for(wish.payer))
+
+
+def prepare(wish: Wish, basis: Basis | None = None) -> Order:
+    """Checks a wish against the project's settings and the catalogue. Raises OrderRefused."""
     own = defaults.settings_of(wish.project)
     provider = wish.provider or own.provider.value
     if provider != "kie":
@@ -107,17 +100,13 @@ def prepare(wish: Wish, model: KieModel | None = None) -> Order:
             _("The provider “%(name)s” is not available here.") % {"name": provider[:40]},
             field="provider",
         )
-    model = model or model_named(wish.model or own.model.value)
-    if wish.reference_images:
-        raise OrderRefused(
-            "references",
-            _("%(model)s takes no reference images.") % {"model": model},
-            field="referenceImages",
-        )
-    ratio = _ratio(model, wish.aspect_ratio, own.ratio_for(wish.subject))
+    basis = basis or basis_for(wish)
+    model = basis.model
     # The project's resolution goes with the project's model, not with another one.
     usual = own.scene_resolution.value if wish.model in ("", own.model.value) else ""
-    resolution = _resolution(model, wish.resolution or usual)
+    wanted = wish.resolution or usual
+    ratio = _ratio(model, wish, own.ratio_for(wish.subject), wanted)
+    resolution = _resolution(model, wanted)
     if [ratio, resolution] in model.impossible:
         raise OrderRefused(
             "combination",
@@ -125,15 +114,11 @@ def prepare(wish: Wish, model: KieModel | None = None) -> Order:
             % {"model": model, "ratio": ratio, "resolution": resolution},
             field="resolution",
         )
-    try:
-        price = quote(model, resolution)
-    except NoPrice as error:
-        raise OrderRefused(
-            "price",
-            _("%(model)s has no price yet, so it cannot be ordered.") % {"model": model},
-            field="model",
-        ) from error
-    parts = _parts(wish)
+    _check_count(model, wish.count)
+    cast = people_in(wish)
+    pictures = pictures_for(replace(wish, cast=cast), model, resolution)
+    price = _quote(basis, wish, resolution, pictures)
+    parts = _parts(wish, cast, pictures)
     prompt = _prompt(model, parts)
     return Order(
         wish=wish,
@@ -143,14 +128,11 @@ def prepare(wish: Wish, model: KieModel | None = None) -> Order:
         prompt=prompt,
         aspect_ratio=ratio,
         resolution=resolution,
-        request=prompts.request_for(model, prompt, ratio, resolution),
+        cast=cast,
+        pictures=pictures,
+        request=prompts.request_for(model, prompt, ratio, resolution, wish.count, pictures),
         quote=price,
     )
-
-
-def payer_for(user: User, project: Project | None) -> User:
-    """Who pays for an order: the project's owner; without a project, whoever orders."""
-    return project.owner if project else user
 
 
 def place(order: Order, terms: Terms) -> Generation:
@@ -170,16 +152,14 @@ def place(order: Order, terms: Terms) -> Generation:
     wish = order.wish
     generation = drawn_up(order, terms)
     log_wish(
-        order.provider,
-        order.model.model_id,
-        wish.reference_images,
-        terms.payer is None,
-        terms.owner_id,
+        order.provider, order.model.model_id, order.references, wish.payer is None, terms.owner_id
     )
     try:
-        return _same(lifecycle.place(generation), wish)
+        return _same(lifecycle.place(generation, _references(generation, order)), wish)
     except ledger.InsufficientCredits as error:
-        raise OrderRefused("credits", _no_credits(error, terms), status=402) from error
+        raise OrderRefused(
+            "credits", _no_credits(error, pays_self=wish.payer == terms.user), status=402
+        ) from error
     except IntegrityError as error:
         raise OrderRefused(
             "gone", _("What was to be pictured is not there any more."), status=404
@@ -194,19 +174,30 @@ def drawn_up(order: Order, terms: Terms) -> Generation:
         scene=wish.subject if isinstance(wish.subject, Scene) else None,
         character=wish.subject if isinstance(wish.subject, Character) else None,
         ordered_by=terms.user,
-        payer=terms.payer,
+        payer=wish.payer,
         order_key=terms.key,
         batch=terms.batch,
+        operation=wish.operation,
+        source=wish.source,
+        count=wish.count,
         provider=order.provider,
         model=order.model,
         prompt=order.prompt,
         aspect_ratio=order.aspect_ratio,
         resolution=order.resolution,
         request=order.request,
-        price=order.quote.credits if terms.payer else 0,
+        price=order.quote.credits if wish.payer else 0,
         kie_credits=order.quote.kie_credits,
         cost=order.quote.cost,
     )
+
+
+def _references(generation: Generation, order: Order) -> list[Reference]:
+    return [
+        Reference(generation=generation, take=sent.take, slot=sent.slot, position=position)
+        for position, sent in enumerate(order.pictures)
+        if sent.is_uploaded
+    ]
 
 
 def placed(wish: Wish, user: User, key: str) -> Generation | None:
@@ -217,7 +208,7 @@ def placed(wish: Wish, user: User, key: str) -> Generation | None:
     """
     before = (
         Generation.objects.filter(ordered_by=user, order_key=key)
-        .select_related("project", "scene", "character", "model")
+        .select_related("project", "scene", "character", "model", "source")
         .first()
     )
     return _same(before, wish) if before else None
@@ -236,7 +227,7 @@ def log_wish(
     An ownerId comes from outside: it cannot look like another part of the line.
     """
     owner = NO_ID.sub("?", owner_id[:60])
-    log.info(
+    logger.info(
         "[Image] Using provider: %s, model: %s, reference images: %d, skipCreditCheck: %s, "
         "ownerId: %s",
         provider,
@@ -252,6 +243,9 @@ def _same(generation: Generation, wish: Wish) -> Generation:
     model, resolution = generation.model, generation.resolution
     fits = (
         (generation.project, generation.subject) == (wish.project, wish.subject)
+        and (generation.operation, generation.source) == (wish.operation, wish.source)
+        and generation.count == wish.count
+        and (wish.references is None or _same_pictures(generation, wish))
         and (wish.prompt is None or wish.prompt.strip() == generation.prompt)
         and (wish.model or model.model_id) in (model.model_id, *model.aliases)
         and (wish.aspect_ratio or generation.aspect_ratio) == generation.aspect_ratio
@@ -264,10 +258,16 @@ def _same(generation: Generation, wish: Wish) -> Generation:
     return generation
 
 
-def _no_credits(error: ledger.InsufficientCredits, terms: Terms) -> str:
+def _same_pictures(generation: Generation, wish: Wish) -> bool:
+    named = [wish.source, *(wish.references or ()), wish.mask]
+    sent = [reference.take_id for reference in generation.references.all()]
+    return sent == [take.pk for take in named if take and (take != wish.source or take.pk in sent)]
+
+
+def _no_credits(error: ledger.InsufficientCredits, *, pays_self: bool) -> str:
     """How much somebody has is their own business."""
     told = {"price": credits_text(error.needed), "left": credits_text(error.available)}
-    if terms.payer == terms.user:
+    if pays_self:
         return _("Not enough credits: this costs %(price)s, and %(left)s are available.") % told
     return _("This costs %(price)s credits, more than its payer has.") % told
 
@@ -290,9 +290,30 @@ def model_named(model_id: str) -> KieModel:
     return model
 
 
-def _ratio(model: KieModel, asked: str, usual: str) -> str:
-    """The ratio that was asked for, else the project's; "" for a model without a choice."""
-    ratio = asked or (usual if model.ratio_field else "")
+def own_ratio(model: KieModel, source: Take, resolution: str) -> str:
+    """The shape of a picture that is worked on, as nearly as the model has it at a resolution."""
+    named = model.resolution_named(resolution) or model.default_resolution
+    ratios: list[str] = [r for r in model.ratios if [r, named] not in model.impossible]
+    if AUTO in ratios or not ratios:
+        return AUTO if ratios else ""
+    shape = source.width / source.height if source.height else 1
+    return min(ratios, key=lambda ratio: abs(log(shape_of(ratio) / shape)))
+
+
+def shape_of(ratio: str) -> float:
+    """ "16:9" → 1.78."""
+    width, _colon, height = ratio.partition(":")
+    return int(width) / int(height)
+
+
+def _ratio(model: KieModel, wish: Wish, usual: str, resolution: str) -> str:
+    """The ratio that was asked for, else the project's; a picture that is worked on keeps its own,
+    but where it is to get another. "" for a model without a choice."""
+    ratio = wish.aspect_ratio
+    if not ratio and wish.source and wish.operation != Operation.REFRAME:
+        ratio = own_ratio(model, wish.source, resolution)
+    elif not ratio and model.ratio_field:
+        ratio = usual
     if ratio in model.ratios or not ratio:
         return ratio
     raise OrderRefused(
@@ -318,17 +339,76 @@ def _resolution(model: KieModel, wanted: str) -> str:
     )
 
 
-def _parts(wish: Wish) -> list[prompts.Part]:
+def _check_count(model: KieModel, count: int) -> None:
+    if count == 1 or str(count) in model.counts:
+        return
+    raise OrderRefused(
+        "count",
+        _("%(model)s makes %(all)s at once, not %(count)d.")
+        % {"model": model, "all": ", ".join(sorted(model.counts, key=int)) or "1", "count": count},
+        field="count",
+    )
+
+
+def _quote(basis: Basis, wish: Wish, resolution: str, pictures: Sequence[Sent]) -> Quote:
+    """Raises OrderRefused where the catalogue has no price."""
+    model = basis.model
+    name = resolution
+    if model.price_edges and wish.source:
+        name = _price_by_size(model, resolution, wish.source)
+    billed = sum(sent.slot != Slot.MASK for sent in pictures)
+    try:
+        return quote(model, name, percent=basis.percent, count=wish.count, references=billed)
+    except NoPrice as error:
+        raise OrderRefused(
+            "price",
+            _("%(model)s has no price yet, so it cannot be ordered.") % {"model": model},
+            field="model",
+        ) from error
+
+
+def _price_by_size(model: KieModel, resolution: str, source: Take) -> str:
+    """The name of the price for what comes out when this picture is enlarged."""
+    factor = int(model.resolutions[resolution])
+    width, height = source.width * factor, source.height * factor
+    edges: dict[str, int] = model.price_edges
+    fitting = [name for name, edge in edges.items() if max(width, height) <= edge]
+    if not fitting or width * height > MAX_PIXELS:
+        raise OrderRefused(
+            "too_large",
+            _("The result would have %(width)d × %(height)d pixels, which is too large.")
+            % {"width": width, "height": height},
+            field="resolution",
+        )
+    return min(fitting, key=edges.__getitem__)
+
+
+def _parts(wish: Wish, cast: Sequence[CastMember], pictures: Sequence[Sent]) -> list[prompts.Part]:
     if wish.prompt is not None:
         return [prompts.Part("prompt", wish.prompt.strip())]
-    return prompts.parts_for(wish.subject) if wish.subject else []
+    if wish.operation != Operation.GENERATE or wish.subject is None:
+        return []
+    return prompts.parts_for(wish.subject, cast, pictures)
 
 
 def _prompt(model: KieModel, parts: list[prompts.Part]) -> str:
     prompt = prompts.join(parts)
+    if prompt and model.prompt_use == PromptUse.NONE:
+        raise OrderRefused(
+            "prompt_unwanted", _("%(model)s takes no words.") % {"model": model}, field="prompt"
+        )
+    if not prompt and model.prompt_use != PromptUse.REQUIRED:
+        return ""
     if not prompt:
         raise OrderRefused(
             "prompt_missing", _("There is no description to make a picture from."), field="prompt"
+        )
+    if len(prompt) < model.prompt_min_length:
+        raise OrderRefused(
+            "prompt_too_short",
+            _("%(model)s needs at least %(shortest)d characters.")
+            % {"model": model, "shortest": model.prompt_min_length},
+            field="prompt",
         )
     longest = model.prompt_max_length or LONGEST_PROMPT
     if len(prompt) > longest:

@@ -195,7 +195,7 @@ def _held(row: Generation) -> dict[str, Any]:
 def _wish_line(order: Order) -> str:
     return (
         f"[Image] Using provider: {order.provider}, model: {order.model.model_id}, "
-        f"reference images: {order.wish.reference_images}, skipCreditCheck: false, ownerId: none"
+        f"reference images: {order.references}, skipCreditCheck: false, ownerId: none"
     )
 
 

@@ -15,8 +15,9 @@ from django.utils.translation import gettext as _
 from credits.models import CreditLedger
 from generation import checkup, defaults, lifecycle, orders, steps
 from generation.models import KieModel
-from generation.orders import Order, OrderRefused, Wish
+from generation.orders import Order
 from generation.templatetags.money import dollars, in_credits
+from generation.wishes import OrderRefused, Wish
 from projects import access
 from projects.models import Character, Project, Role
 
@@ -29,11 +30,17 @@ KIE_PAGES = "https://docs.kie.ai/"
 STAGES = (
     ("provider",),
     ("model", "model_off"),
-    ("references",),
     ("aspect_ratio",),
     ("resolution", "combination"),
+    ("operation", "source", "references", "mask"),
     ("price",),
-    ("prompt_missing", "prompt_too_long", "prompt_characters"),
+    (
+        "prompt_missing",
+        "prompt_too_short",
+        "prompt_too_long",
+        "prompt_characters",
+        "prompt_unwanted",
+    ),
 )
 
 
@@ -169,7 +176,7 @@ def _description(order: Order | None, refused: OrderRefused | None) -> Check:
 
 def _credits(project: Project, user: User, order: Order | None) -> Check:
     """The number itself is the payer's own business."""
-    label, payer = _("Credits"), orders.payer_for(user, project)
+    label, payer = _("Credits"), project.owner
     if order is None:
         return Check(label, None, _("Not known until the rest is right."))
     ledger = CreditLedger.objects.filter(owner=payer).first() or CreditLedger(owner=payer)

@@ -1,6 +1,7 @@
 """The child process that decodes one picture: started by projects/pictures.py, never imported.
 
     python -I decoder.py PNG|JPEG|WEBP  < the file  > one line of JSON, then the thumbnail (WebP)
+    python -I decoder.py PNG|JPEG|WEBP BYTES PIXELS EDGE  < …  > …, then a JPEG of at most those
 
 The line is {"width", "height", "parts"}, or {"fault": a code of BadPicture}. The parts, one behind
 the other, are the file to keep: [from, to] is a piece of the file that came, and a string is new
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import resource
 import struct
@@ -23,6 +25,7 @@ import sys
 import warnings
 import zlib
 from base64 import b64encode
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -42,6 +45,8 @@ BAND_PIXELS = 4_000_000
 CPU_SECONDS = 10
 MEMORY_BYTES = 700_000_000  # of addresses, of which the programs themselves take a part
 OUTPUT_BYTES = 8_000_000
+COPY_PIXELS = 20_000_000  # of a copy: with more, it would not fit into OUTPUT_BYTES anyway
+COPY_QUALITIES = (95, 90, 80)
 
 # What a PNG may consist of, and how many bytes of it; None: whatever it needs.
 PNG_CHUNKS = {
@@ -146,13 +151,14 @@ class Clean:
 
 def main() -> None:
     limit_this_process()
-    found, thumbnail = answer(sys.stdin.buffer.read(), sys.argv[1])
-    sys.stdout.buffer.write(json.dumps(found).encode() + b"\n" + thumbnail)
+    kind, *limits = sys.argv[1:]
+    found, picture = answer(sys.stdin.buffer.read(), kind, [int(limit) for limit in limits])
+    sys.stdout.buffer.write(json.dumps(found).encode() + b"\n" + picture)
 
 
-def answer(data: bytes, kind: str) -> tuple[dict[str, Any], bytes]:
+def answer(data: bytes, kind: str, limits: Sequence[int] = ()) -> tuple[dict[str, Any], bytes]:
     try:
-        return decode(data, kind)
+        return copy_within(data, kind, *limits) if limits else decode(data, kind)
     except Fault as fault:
         return {"fault": str(fault)}, b""
     except MemoryError:
@@ -178,11 +184,7 @@ def limit_this_process() -> None:
 def decode(data: bytes, kind: str, *, with_profile: bool = True) -> tuple[dict[str, Any], bytes]:
     """What the file is, what of it is kept, and its thumbnail."""
     warnings.simplefilter("ignore")  # Pillow warns of many pixels before we can refuse them
-    cleans, opens = {
-        "PNG": (clean_png, PngImageFile),
-        "JPEG": (clean_jpeg, JpegImageFile),
-        "WEBP": (clean_webp, WebPImageFile),
-    }[kind]
+    cleans, opens = KINDS[kind]
     clean = Clean(data, with_profile=with_profile)
     cleans(clean)
     if len(clean.parts) > MAX_PARTS:
@@ -408,6 +410,49 @@ def check_webp_size(kind: bytes, body: bytes) -> None:
     else:
         return
     check_size(width, height, 16)
+
+
+KINDS: dict[str, tuple[Callable[[Clean], None], type[ImageFile.ImageFile]]] = {
+    "PNG": (clean_png, PngImageFile),
+    "JPEG": (clean_jpeg, JpegImageFile),
+    "WEBP": (clean_webp, WebPImageFile),
+}
+
+
+# Copies
+
+
+def copy_within(
+    data: bytes, kind: str, most_bytes: int, most_pixels: int, most_edge: int
+) -> tuple[dict[str, Any], bytes]:
+    """A JPEG of a picture that we keep, as large and as good as the limits allow; upright, sRGB,
+    on white where it was transparent."""
+    warnings.simplefilter("ignore")
+    with KINDS[kind][1](io.BytesIO(data)) as image:
+        check_size(*image.size)
+        profile = image.info.get("icc_profile")
+        orientation = image.getexif().get(Base.Orientation)
+        scale = min(
+            1,
+            math.sqrt(min(most_pixels, COPY_PIXELS) / (image.width * image.height)),
+            most_edge / max(image.size),
+        )
+        plain = in_plain_mode(image)
+        size = [max(1, int(edge * scale)) for edge in image.size]
+        copy = in_srgb(plain.resize(size) if scale < 1 else plain, profile)
+    if copy.mode == "RGBA":
+        copy = Image.alpha_composite(Image.new("RGBA", copy.size, "white"), copy).convert("RGB")
+    if orientation in UPRIGHT:
+        copy = copy.transpose(UPRIGHT[orientation])
+    copy.info.clear()
+    while copy.width > 1 and copy.height > 1:
+        for quality in COPY_QUALITIES:
+            out = io.BytesIO()
+            copy.save(out, "JPEG", quality=quality)
+            if out.tell() <= min(most_bytes, OUTPUT_BYTES - PIECE_BYTES):
+                return {"width": copy.width, "height": copy.height}, out.getvalue()
+        copy = copy.resize((max(1, copy.width * 4 // 5), max(1, copy.height * 4 // 5)))
+    raise Fault("too_many_bytes")
 
 
 # Thumbnails

@@ -28,8 +28,11 @@ from django.utils.translation import gettext_lazy as _
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 40_000_000
+MAX_PIXELS = 50_000_000  # the decoder's own limits
+MAX_EDGE = 16_384
 WALL_SECONDS = 15
 DECODER = Path(__file__).with_name("decoder.py")
+STORAGE_ERRORS = (OSError, Boto3Error, BotoCoreError, ClientError)
 
 FAULTS: dict[str, Promise] = {
     "not_a_picture": _("This is not a PNG, JPEG or WebP picture."),
@@ -62,7 +65,11 @@ class DecoderSlow(DecoderDown):
 
 
 class StorageDown(Exception):
-    """The storage did not take the picture: try again later."""
+    """The storage did not take the picture, or did not give it: try again later."""
+
+
+class PictureGone(Exception):
+    """The storage has no such file."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,6 @@ def check(data: bytes) -> Picture:
         raise BadPicture("too_many_bytes")
     kind = _kind_of(data)
     found, thumbnail = _decode(data, kind)
-    if "fault" in found:
-        raise BadPicture(found["fault"])
     whole = _kept(data, found["parts"])
     return Picture(
         data=whole,
@@ -132,6 +137,13 @@ def check(data: bytes) -> Picture:
         sha256=hashlib.sha256(whole).hexdigest(),
         thumbnail=thumbnail,
     )
+
+
+def copy_within(data: bytes, most_bytes: int, most_pixels: int, most_edge: int) -> bytes:
+    """A JPEG of a picture that was checked before, no larger than this, for somebody who takes no
+    more. Raises BadPicture, or DecoderDown if it cannot be made now."""
+    limits = (most_bytes, most_pixels, most_edge)
+    return _decode(data, _kind_of(data), *map(str, limits))[1]
 
 
 def _kept(data: bytes, parts: list[list[int] | str]) -> bytes:
@@ -158,6 +170,18 @@ def store(picture: Picture, name: str) -> Stored:
     )
 
 
+def read(name: str) -> bytes:
+    """A stored file, whole. Raises PictureGone or StorageDown."""
+    try:
+        with default_storage.open(name) as file:
+            data: bytes = file.read()
+    except FileNotFoundError as error:
+        raise PictureGone(name) from error
+    except STORAGE_ERRORS as error:
+        raise StorageDown(f"{name}: {error}") from error
+    return data
+
+
 def _kind_of(data: bytes) -> Kind:
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return PNG
@@ -168,8 +192,8 @@ def _kind_of(data: bytes) -> Kind:
     raise BadPicture("not_a_picture")
 
 
-def _decode(data: bytes, kind: Kind) -> tuple[dict[str, Any], bytes]:
-    """The decoder's answer: what it found, and the thumbnail.
+def _decode(data: bytes, kind: Kind, *limits: str) -> tuple[dict[str, Any], bytes]:
+    """The decoder's answer: what it found, and the thumbnail, or with limits the copy.
 
     It answers into a file, which its limits bound; a pipe it could fill for ever. It gets no
     environment: no key of ours is its business.
@@ -177,7 +201,7 @@ def _decode(data: bytes, kind: Kind) -> tuple[dict[str, Any], bytes]:
     with tempfile.TemporaryFile() as answer:
         try:
             ended = subprocess.run(
-                [sys.executable, "-I", str(DECODER), kind.name],
+                [sys.executable, "-I", str(DECODER), kind.name, *limits],
                 input=data,
                 stdout=answer,
                 env={},
@@ -190,6 +214,8 @@ def _decode(data: bytes, kind: Kind) -> tuple[dict[str, Any], bytes]:
         _judge(ended.returncode)
         answer.seek(0)
         found: dict[str, Any] = json.loads(answer.readline())
+        if "fault" in found:
+            raise BadPicture(found["fault"])
         return found, answer.read()
 
 
@@ -207,5 +233,5 @@ def _judge(returncode: int) -> None:
 def _keep(name: str, data: bytes, content_type: str) -> str:
     try:
         return default_storage.save(name, SimpleUploadedFile(name, data, content_type))
-    except (OSError, Boto3Error, BotoCoreError, ClientError) as error:
+    except STORAGE_ERRORS as error:
         raise StorageDown(f"{name}: {error}") from error

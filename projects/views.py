@@ -64,7 +64,7 @@ def project_list(request: Request) -> HttpResponse:
     )
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def project_new(request: Request) -> HttpResponse:
     form = ProjectForm(_sent(request), instance=Project(owner=request.user))
@@ -73,7 +73,7 @@ def project_new(request: Request) -> HttpResponse:
     return _form_page(request, "projects/project_form.html", form)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def project_delete(request: Request, project_id: str) -> HttpResponse:
     project = access.project_for(request.user, project_id, Role.OWNER)
@@ -84,7 +84,7 @@ def project_delete(request: Request, project_id: str) -> HttpResponse:
 # Scenes
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def scene_new(request: Request, project_id: str) -> HttpResponse:
     project = access.project_for(request.user, project_id, Role.EDITOR)
@@ -100,7 +100,7 @@ def scene_new(request: Request, project_id: str) -> HttpResponse:
     return _form_page(request, "projects/scene_form.html", form, project=project)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def scene_edit(request: Request, scene_id: str) -> HttpResponse:
     scene = access.scene_for(request.user, scene_id, Role.EDITOR)
@@ -111,7 +111,7 @@ def scene_edit(request: Request, scene_id: str) -> HttpResponse:
     return _form_page(request, "projects/scene_form.html", form, **about)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def scene_delete(request: Request, scene_id: str) -> HttpResponse:
     scene = access.scene_for(request.user, scene_id, Role.EDITOR)
@@ -122,7 +122,7 @@ def scene_delete(request: Request, scene_id: str) -> HttpResponse:
 # Characters
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def character_new(request: Request, project_id: str) -> HttpResponse:
     project = access.project_for(request.user, project_id, Role.EDITOR)
@@ -132,7 +132,7 @@ def character_new(request: Request, project_id: str) -> HttpResponse:
     return _form_page(request, "projects/character_form.html", form, project=project)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def character_edit(request: Request, character_id: str) -> HttpResponse:
     character = access.character_for(request.user, character_id, Role.EDITOR)
@@ -143,7 +143,7 @@ def character_edit(request: Request, character_id: str) -> HttpResponse:
     return _form_page(request, "projects/character_form.html", form, **about)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def character_delete(request: Request, character_id: str) -> HttpResponse:
     character = access.character_for(request.user, character_id, Role.EDITOR)
@@ -172,13 +172,13 @@ def take_choose(request: Request, take_id: str) -> HttpResponse:
     return _changed(request, take.project, subject)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def scene_upload(request: Request, scene_id: str) -> HttpResponse:
     return _upload(request, access.scene_for(request.user, scene_id, Role.EDITOR))
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def character_upload(request: Request, character_id: str) -> HttpResponse:
     return _upload(request, access.character_for(request.user, character_id, Role.EDITOR))
@@ -187,7 +187,7 @@ def character_upload(request: Request, character_id: str) -> HttpResponse:
 # The person's own
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 @never_cache
 def tokens(request: Request) -> HttpResponse:

@@ -33,18 +33,41 @@ def add_scene(project: Project, number: int | str = 1, description: str = "Duny"
     )
 
 
+def add_character(project: Project, name: str = "Miro") -> Character:
+    """With a picture of their own, whose files nobody reads."""
+    person = Character.objects.create(project=project, name=name, description="Tall")
+    add_take(person)
+    return person
+
+
+def add_take(subject: Scene | Character) -> Take:
+    """A picture that somebody uploaded; there is no file behind it."""
+    return Take.objects.create(
+        project=subject.project,
+        scene=subject if isinstance(subject, Scene) else None,
+        character=subject if isinstance(subject, Character) else None,
+        made_by=subject.project.owner,
+        image=f"takes/{uuid4().hex}.png",
+        thumbnail="takes/thumb.webp",
+        content_type="image/png",
+        width=1600,
+        height=900,
+        size=1000,
+    )
+
+
 def ordered(subject: Scene | Character, user: User | None = None) -> Generation:
     """Waits in line."""
     owner = subject.project.owner
     order = orders.prepare(orders.Wish(project=subject.project, subject=subject))
-    terms = orders.Terms(user=user or owner, payer=owner, key=uuid4().hex)
+    terms = orders.Terms(user=user or owner, key=uuid4().hex)
     return orders.place(order, terms)
 
 
 def ordered_alone(user: User) -> Generation:
     """An order of a program, for no project."""
-    order = orders.prepare(orders.Wish(prompt="Duny"))
-    return orders.place(order, orders.Terms(user=user, payer=user, key=uuid4().hex))
+    order = orders.prepare(orders.Wish(prompt="Duny", payer_named=user))
+    return orders.place(order, orders.Terms(user=user, key=uuid4().hex))
 
 
 def running(order: Generation, word: str = "generating") -> Generation:

@@ -94,7 +94,7 @@ def grant(user: User, hundredths: int) -> CreditLedger:
 def place(scene: Scene, key: str = "k") -> Generation:
     owner = scene.project.owner
     order = orders.prepare(orders.Wish(project=scene.project, subject=scene))
-    return orders.place(order, orders.Terms(user=owner, payer=owner, key=key))
+    return orders.place(order, orders.Terms(user=owner, key=key))
 
 
 @cache
@@ -282,7 +282,13 @@ def form_of(model: KieModel | None = None, **changes: Any) -> dict[str, Any]:
         "quirks": "",
         "source": "",
         "as_of": "",
+        "prompt_use": "required",
+        "prompt_min_length": "1",
         "prompt_max_length": "",
+        "count_field": "",
+        "counts": "{}",
+        "picture_fields": "[]",
+        "price_edges": "{}",
         "prices-TOTAL_FORMS": "0",
         "prices-INITIAL_FORMS": "0",
     }

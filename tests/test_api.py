@@ -212,7 +212,7 @@ def test_a_scene_that_is_deleted_meanwhile(project: Project, alice: User) -> Non
     order = orders.prepare(orders.Wish(project=project, subject=scene))
     Scene.objects.filter(pk=scene.pk).delete()
     with pytest.raises(orders.OrderRefused) as caught:
-        orders.place(order, orders.Terms(user=alice, payer=alice, key="k"))
+        orders.place(order, orders.Terms(user=alice, key="k"))
     assert caught.value.code == "gone"
 
 
@@ -260,7 +260,17 @@ def test_what_the_owner_has_is_not_told_to_others(project: Project, bob: User) -
         ({"resolution": 10**30}, 422, "type", "resolution"),
         ({"provider": "gemini"}, 422, "provider", "provider"),
         ({"provider": "KIE"}, 422, "provider", "provider"),
-        ({"referenceImages": ["https://x/1.png"]}, 422, "references", "referenceImages"),
+        ({"referenceImages": ["https://x/1.png"]}, 422, "take", "referenceImages"),
+        ({"referenceImages": ["a" * 24]}, 422, "take", "referenceImages"),
+        ({"referenceImages": [7]}, 422, "type", "referenceImages"),
+        ({"sourceImage": "https://x/takes/nothing/picture"}, 422, "take", "sourceImage"),
+        ({"maskImage": "../../etc"}, 422, "take", "maskImage"),
+        ({"operation": "paint"}, 422, "operation", "operation"),
+        ({"operation": "upscale"}, 422, "operation", "model"),
+        ({"count": 0}, 422, "type", "count"),
+        ({"count": True}, 422, "type", "count"),
+        ({"count": "2"}, 422, "type", "count"),
+        ({"count": 2}, 422, "count", "count"),
         ({"referenceImages": "x"}, 422, "type", "referenceImages"),
         ({"aspect_ratio": "1:1"}, 422, "unknown_field", "aspect_ratio"),
         ({"skipCreditCheck": "yes"}, 422, "type", "skipCreditCheck"),

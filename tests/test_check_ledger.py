@@ -59,8 +59,8 @@ def late_and_free(scene: Scene, key: str) -> Generation:
 
 def for_nothing(scene: Scene, key: str) -> Generation:
     """An order of staff that nobody pays, and for no project."""
-    order = orders.prepare(orders.Wish(prompt="Duny"))
-    return orders.place(order, orders.Terms(user=scene.project.owner, payer=None, key=key))
+    order = orders.prepare(orders.Wish(prompt="Duny", free=True))
+    return orders.place(order, orders.Terms(user=scene.project.owner, key=key))
 
 
 def check() -> str:

@@ -56,7 +56,7 @@ def scene(project: Project, catalogue: None) -> Scene:
 def place(scene: Scene, key: str = "k") -> Generation:
     user = scene.project.owner
     order = orders.prepare(orders.Wish(project=scene.project, subject=scene))
-    return orders.place(order, orders.Terms(user=user, payer=user, key=key))
+    return orders.place(order, orders.Terms(user=user, key=key))
 
 
 def take_steps(generation: Generation, until: tuple[State, ...], seconds: float = 10) -> None:

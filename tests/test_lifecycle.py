@@ -49,7 +49,7 @@ def scene(project: Project, catalogue: None) -> Scene:
 def place(scene: Scene, key: str = "k1") -> Generation:
     user = scene.project.owner
     order = orders.prepare(orders.Wish(project=scene.project, subject=scene))
-    return orders.place(order, orders.Terms(user=user, payer=user, key=key))
+    return orders.place(order, orders.Terms(user=user, key=key))
 
 
 def claim(generation: Generation, state: State) -> Generation:
@@ -125,6 +125,26 @@ class TestTheGoodWay:
         assert books(generation)[:3] == ("done", 650, 0)
         assert [o.take is not None for o in generation.outputs.all()] == [True, False, True]
 
+    @pytest.mark.parametrize(("came", "charge"), [(1, 480), (3, 1440), (4, 1920), (6, 1920)])
+    def test_of_several_pictures_only_those_that_came_are_charged(
+        self, scene: Scene, came: int, charge: int
+    ) -> None:
+        ledger.grant(
+            ledger.ledger_of(scene.project.owner), 700, reference="more", about=ledger.About()
+        )
+        wish = orders.Wish(
+            project=scene.project, subject=scene, model="wan/2-7-image", resolution="2K", count=4
+        )
+        terms = orders.Terms(user=scene.project.owner, key="k")
+        generation = orders.place(orders.prepare(wish), terms)
+        assert generation.request["input"]["n"] == 4
+        assert books(generation)[:3] == ("queued", 2000, 1920)
+        lifecycle.done(storing(generation, urls=came), dict.fromkeys(range(came), STORED))
+        assert books(generation)[:3] == ("done", 2000 - charge, 0)
+        entry = LedgerEntry.objects.get(kind="capture")
+        assert entry.metadata["pictures"] == came
+        assert entry.real_cost == 4 * 24_000  # KIE bills what it made
+
 
 @pytest.mark.django_db
 class TestPlacing:
@@ -146,7 +166,7 @@ class TestPlacing:
         user = scene.project.owner
         order = orders.prepare(orders.Wish(project=scene.project, subject=scene))
         with pytest.raises(orders.OrderRefused) as caught:
-            orders.place(order, orders.Terms(user=user, payer=user, key="k", shown_price=600))
+            orders.place(order, orders.Terms(user=user, key="k", shown_price=600))
         assert (caught.value.code, caught.value.status) == ("price_changed", 409)
         assert not Generation.objects.exists()
 

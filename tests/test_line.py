@@ -27,7 +27,7 @@ def scene(project: Project, catalogue: None, alice: User, bob: User, charlie: Us
 
 def order(scene: Scene, user: User, key: str, batch: bool = False, model: str = "") -> Generation:
     wish = orders.prepare(orders.Wish(project=scene.project, subject=scene, model=model))
-    return orders.place(wish, orders.Terms(user=user, payer=user, key=key, batch=batch))
+    return orders.place(wish, orders.Terms(user=user, key=key, batch=batch))
 
 
 def send_all() -> list[str]:

@@ -107,7 +107,7 @@ def test_twice_changes_nothing() -> None:
     call_command("load_kie_models", stdout=out)
 
     assert everything() == before
-    assert "0 created, 0 updated, 34 unchanged; 0 kept" in out.getvalue()
+    assert "0 created, 0 updated, 67 unchanged; 0 kept" in out.getvalue()
 
 
 @pytest.mark.django_db
@@ -278,14 +278,29 @@ def test_a_model_that_left_the_file_stays_and_is_told(load: Load) -> None:
         (lambda m: m.update(quirks="slow"), "quirks: 'slow' is not a list"),
         (lambda m: m.update(aliases=[3]), "aliases: 3 is not a text"),
         (lambda m: m.update(aliases=["acme/painter"]), "aliases: 'acme/painter' stands twice"),
-        (lambda m: m.pop("ratio_field"), "ratios: needs a ratio_field"),
-        (lambda m: m.pop("ratios"), "ratios: is missing"),
-        (lambda m: m["ratios"].update({"wide": "x"}), "ratios: 'wide' is not a ratio"),
-        (lambda m: m["ratios"].update({"4:3": 43}), "ratios: 43 cannot be sent for 4:3"),
-        (lambda m: m.pop("resolutions"), "resolutions: is missing"),
-        (lambda m: m.pop("resolution_field"), "resolutions: needs a resolution_field"),
-        (lambda m: m["resolutions"].update({"2k": "x"}), "resolutions: two names differ"),
-        (lambda m: m["resolutions"].update({"8K": None}), "resolutions: None cannot be sent"),
+        (lambda m: m.pop("ratio_field"), "ratios: There is no aspect ratio field"),
+        (lambda m: m.pop("ratios"), "ratios: Name the ratios"),
+        (lambda m: m["ratios"].update({"wide": "x"}), "ratios: “wide” is not a ratio"),
+        (lambda m: m["ratios"].update({"4:3": 43}), "ratios: What is sent for 4:3 must be a text"),
+        (
+            lambda m: [m.pop("resolutions"), m.update(prices={"any": m["prices"]["4K"]})],
+            "resolutions: Name the resolutions",
+        ),
+        (lambda m: m.pop("resolution_field"), "resolutions: There is no resolution field"),
+        (
+            lambda m: [
+                m["resolutions"].update({"2k": "x"}),
+                m.update(prices={"any": m["prices"]["4K"]}),
+            ],
+            "resolutions: Two resolutions differ",
+        ),
+        (
+            lambda m: [
+                m["resolutions"].update({"8K": None}),
+                m.update(prices={"any": m["prices"]["4K"]}),
+            ],
+            "resolutions: What is sent for 8K must be",
+        ),
         (lambda m: m["resolutions"].update({"8K": "x"}), "prices: no price for '8K'"),
         (lambda m: m["prices"].pop("4K"), "prices: no price for '4K'"),
         (lambda m: m["prices"].update({"8K": m["prices"]["4K"]}), "prices: '8K' is not in"),
@@ -295,11 +310,11 @@ def test_a_model_that_left_the_file_stays_and_is_told(load: Load) -> None:
         (lambda m: m["prices"]["4K"].update(credits=0), "prices: 4K: 0 must be above 0"),
         (lambda m: m["prices"]["4K"].update(credits=float("nan")), "prices: 4K: nan must be"),
         (lambda m: m["prices"]["4K"].update(usd="0.1"), "prices: 4K: '0.1' is not a number"),
-        (lambda m: m.update(impossible=[["9:16", "4K"]]), "impossible: '9:16' is not in ratios"),
-        (lambda m: m.update(impossible=[["1:1", "8K"]]), "impossible: '8K' is not in resol"),
-        (lambda m: m.update(impossible=["4K"]), "impossible: '4K' is not a pair"),
-        (lambda m: m.update(constants={"prompt": "x"}), "constants: 'prompt' is written by"),
-        (lambda m: m.update(constants={"quality": "x"}), "constants: 'quality' is written by"),
+        (lambda m: m.update(impossible=[["9:16", "4K"]]), "impossible: 9:16 is not one"),
+        (lambda m: m.update(impossible=[["1:1", "8K"]]), "impossible: 8K is not one of"),
+        (lambda m: m.update(impossible=["4K"]), "impossible: 4K is not a pair"),
+        (lambda m: m.update(constants={"prompt": "x"}), "constants: “prompt” is written by"),
+        (lambda m: m.update(constants={"quality": "x"}), "constants: “quality” is written by"),
     ],
 )
 def test_a_bad_model_is_refused_by_name_and_field(load: Load, change: Change, said: str) -> None:

@@ -12,7 +12,7 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from generation import defaults, orders
-from generation.models import ImageSettings, KieModel, Price
+from generation.models import ImageSettings, KieModel, Operation, Price
 from projects.models import Member, Project, Role
 from tests import stages
 
@@ -92,8 +92,9 @@ def test_nothing_chosen_is_the_default(client: Client, project: Project) -> None
 def test_every_active_model_with_its_prices(client: Client, project: Project) -> None:
     KieModel.objects.filter(model_id="z-image").update(is_active=False)
     html = form(client, project)
-    models = KieModel.objects.filter(is_active=True)
-    assert set(offered(html, "model")) == {"", *models.values_list("model_id", flat=True)}
+    models = [m for m in KieModel.objects.filter(is_active=True) if m.can(Operation.GENERATE)]
+    assert set(offered(html, "model")) == {"", *(model.model_id for model in models)}
+    assert "topaz/image-upscale" not in html
     pro = html[html.index("seedream/5-pro-text-to-image</code>") :]
     words = " ".join(re.sub(r"<[^>]*>", " ", pro[: pro.index("</label>")]).split())
     assert words == "seedream/5-pro-text-to-image 1K 7 2K 14"
@@ -217,8 +218,13 @@ def test_a_model_without_resolutions_forgets_the_old_one(client: Client, project
 
 
 def test_every_model_can_be_chosen_and_then_ordered(client: Client, project: Project) -> None:
-    """With nothing else chosen than what the form offers for it."""
+    """With nothing else chosen than what the form offers for it; some need somebody's picture."""
+    scene = stages.add_scene(project)
+    scene.cast.add(stages.add_character(project))
     for model in KieModel.objects.filter(is_active=True):
+        if not model.can(Operation.GENERATE):
+            assert save(client, project, model=model.model_id).status_code == 422
+            continue
         html = options(client, project, model=model.model_id)
         values = {
             name: (picked(html, name) or [""])[0]
@@ -227,7 +233,9 @@ def test_every_model_can_be_chosen_and_then_ordered(client: Client, project: Pro
         response = save(client, project, **values | {"model": model.model_id})
         assert response.status_code == 302, (model, values)
         fresh = Project.objects.get()
-        orders.prepare(orders.Wish(project=fresh, prompt="Duny"))
+        subject = fresh.scenes.get()
+        subject.description = "A lake in the desert"
+        orders.prepare(orders.Wish(project=fresh, subject=subject))
 
 
 def test_who_may_change_them(project: Project, bob: User, charlie: User) -> None:
@@ -264,7 +272,7 @@ def test_another_model_brings_its_options_and_price_at_once(demo: Page) -> None:
     page.goto("/projects/cmkivtwqv0005l80499cyfuzx/settings/")
     options = page.locator("#options")
     expect(options).to_contain_text("A picture costs 6 credits")
-    page.get_by_label("Seedream 5.0 Pro").check()
+    page.get_by_role("radio", name="Seedream 5.0 Pro seedream").check()
     expect(options).to_contain_text("A picture costs 14 credits")  # 2K, as before
     expect(options).to_contain_text("21:9")
     page.get_by_text("1K · 7 credits").click()

@@ -128,8 +128,8 @@ def test_whose_credits_come_back_is_said(scene: Scene, bob: User) -> None:
 
 
 def test_what_nobody_pays_has_no_credits_to_give_back(client: Client, scene: Scene) -> None:
-    order = orders.prepare(orders.Wish(project=scene.project, subject=scene))
-    terms = orders.Terms(user=scene.project.owner, payer=None, key="k")
+    order = orders.prepare(orders.Wish(project=scene.project, subject=scene, free=True))
+    terms = orders.Terms(user=scene.project.owner, key="k")
     free = stages.running(orders.place(order, terms))
     assert "take-back" not in board(client, scene.project) + queue(client)
     assert client.get(address(free)).status_code == 302

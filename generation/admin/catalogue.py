@@ -75,6 +75,10 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                     "resolutions",
                     "default_resolution",
                     "impossible",
+                    "count_field",
+                    "counts",
+                    "picture_fields",
+                    "price_edges",
                     "constants",
                     "example",
                 ],
@@ -85,6 +89,8 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             {
                 "fields": [
                     "modality",
+                    "prompt_use",
+                    "prompt_min_length",
                     "prompt_max_length",
                     "aliases",
                     "quirks",
@@ -115,7 +121,7 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if model.pk is None:
             return "–"
         prices: dict[str, list[str]] = {}
-        for resolution in model.resolutions or [""]:
+        for resolution in model.price_names:
             prices.setdefault(_price_words(model, resolution), []).append(resolution)
         if len(prices) == 1:
             return next(iter(prices))

@@ -1,12 +1,11 @@
 """What staff may write about a model. What would make a request wrong is refused, by field.
 
-The catalogue's file has the same rules (`generation/catalogue/reading.py`).
+The rules are those of the catalogue's file, too (`generation/catalogue/rules.py`).
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,11 +14,9 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from generation.models import KieModel, Price
+from generation.catalogue import rules
+from generation.models import KieModel
 from generation.prompts import is_text
-
-RATIO = re.compile(r"\d{1,2}:\d{1,2}")
-LONGEST_RESOLUTION = Price._meta.get_field("resolution").max_length or 0
 
 
 class LinesField(forms.CharField):
@@ -111,6 +108,27 @@ class KieModelForm(forms.ModelForm):  # type: ignore[type-arg]
         label=gettext_lazy("Impossible pairs"),
         help_text=gettext_lazy('Ratio and resolution that do not go together: [["1:1", "4K"]].'),
     )
+    counts = JsonField(
+        dict,
+        label=gettext_lazy("Counts"),
+        help_text=gettext_lazy('How many pictures to the value that is sent: {"4": "4"}.'),
+    )
+    picture_fields = JsonField(
+        list,
+        label=gettext_lazy("Picture fields"),
+        help_text=gettext_lazy(
+            'What takes pictures: [{"field": "image_urls", "slot": "reference", "min": 0, '
+            '"max": 8, "is_list": true, "max_mb": 10}]. A slot is source, reference or mask.'
+        ),
+    )
+    price_edges = JsonField(
+        dict,
+        label=gettext_lazy("Price by size"),
+        help_text=gettext_lazy(
+            "For a model that enlarges and is billed by what comes out: the price's name to the "
+            'longest edge in pixels up to which it holds: {"4K": 4096}.'
+        ),
+    )
     constants = JsonField(
         dict,
         label=gettext_lazy("Fixed fields"),
@@ -123,18 +141,12 @@ class KieModelForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or self.cleaned_data
-        for field, faults in (
-            ("model_id", self._id_faults),
-            ("aliases", self._alias_faults),
-            ("ratios", self._ratio_faults),
-            ("resolutions", self._resolution_faults),
-            ("default_resolution", self._default_faults),
-            ("impossible", self._pair_faults),
-            ("constants", self._constant_faults),
-        ):
+        for field, faults in (("model_id", self._id_faults), ("aliases", self._alias_faults)):
             if field in data:
                 for fault in list(faults(data)):
                     self.add_error(field, fault)
+        for field, fault in list(rules.faults(data)):
+            self.add_error(field, fault)
         return data
 
     def _others(self) -> Any:
@@ -156,59 +168,3 @@ class KieModelForm(forms.ModelForm):  # type: ignore[type-arg]
                     "model": taken[alias],
                 }
             taken[alias] = _("this model itself")
-
-    def _ratio_faults(self, data: dict[str, Any]) -> Iterator[str]:
-        field = data.get("ratio_field", "")
-        if data["ratios"] and not field:
-            yield _("There is no aspect ratio field to send them in.")
-        if field and not data["ratios"]:
-            yield _("Name the ratios that “%(field)s” may have.") % {"field": field}
-        for ratio, sent in data["ratios"].items():
-            if not RATIO.fullmatch(ratio):
-                yield _("“%(ratio)s” is not a ratio such as 16:9.") % {"ratio": ratio}
-            if not isinstance(sent, str) or not sent:
-                yield _("What is sent for %(ratio)s must be a text.") % {"ratio": ratio}
-
-    def _resolution_faults(self, data: dict[str, Any]) -> Iterator[str]:
-        field, resolutions = data.get("resolution_field", ""), data["resolutions"]
-        if field and not resolutions:
-            yield _("Name the resolutions that “%(field)s” may have.") % {"field": field}
-        if len(resolutions) > 1 and not field:
-            yield _("There is no resolution field to send them in.")
-        if len({name.lower() for name in resolutions}) < len(resolutions):
-            yield _("Two resolutions differ only by upper and lower case.")
-        for name, sent in resolutions.items():
-            if not 0 < len(name) <= LONGEST_RESOLUTION:
-                yield _("“%(name)s” is not a name of 1 to %(longest)d letters.") % {
-                    "name": name,
-                    "longest": LONGEST_RESOLUTION,
-                }
-            if not isinstance(sent, str | bool | int) or sent == "":
-                yield _("What is sent for %(name)s must be a text, a number or true or false.") % {
-                    "name": name
-                }
-
-    def _default_faults(self, data: dict[str, Any]) -> Iterator[str]:
-        resolutions = data.get("resolutions")
-        if resolutions is None:
-            return
-        if data["default_resolution"] not in (resolutions or [""]):
-            yield (
-                _("Choose one of: %(all)s.") % {"all": ", ".join(resolutions)}
-                if resolutions
-                else _("This model has no resolutions: leave it empty.")
-            )
-
-    def _pair_faults(self, data: dict[str, Any]) -> Iterator[str]:
-        for pair in data["impossible"]:
-            if not isinstance(pair, list) or len(pair) != 2:
-                yield _("%(pair)s is not a pair of ratio and resolution.") % {"pair": pair}
-            elif pair[0] not in list(data.get("ratios", pair)):
-                yield _("%(name)s is not one of the ratios.") % {"name": pair[0]}
-            elif pair[1] not in list(data.get("resolutions", pair)):
-                yield _("%(name)s is not one of the resolutions.") % {"name": pair[1]}
-
-    def _constant_faults(self, data: dict[str, Any]) -> Iterator[str]:
-        for name in ("prompt", data.get("ratio_field"), data.get("resolution_field")):
-            if name and name in data["constants"]:
-                yield _("“%(name)s” is written by the order itself.") % {"name": name}

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy
 
 from generation import orders
 from generation.models import Generation, KieModel
+from generation.wishes import OrderRefused, Wish
 
 
 class TrialForm(forms.Form):
@@ -44,17 +45,18 @@ class TrialForm(forms.Form):
     def place(self, user: Any) -> Generation | None:
         """The order; None, with the error in the form, when it was refused."""
         data = self.cleaned_data
-        wish = orders.Wish(
+        wish = Wish(
             prompt=data["prompt"],
             model=self.model.model_id,
             aspect_ratio=data.get("aspect_ratio", ""),
             resolution=data.get("resolution", ""),
+            free=True,
         )
         try:
             # The model itself, so that one that is switched off can be tried before it is offered.
-            order = orders.prepare(wish, self.model)
-            return orders.place(order, orders.Terms(user=user, payer=None, key=data["key"]))
-        except orders.OrderRefused as refused:
+            order = orders.prepare(wish, orders.basis_for(wish, self.model))
+            return orders.place(order, orders.Terms(user=user, key=data["key"]))
+        except OrderRefused as refused:
             field = self.FIELDS.get(refused.field)
             self.add_error(field if field in self.fields else None, refused.words)
         return None

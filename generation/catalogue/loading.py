@@ -7,7 +7,7 @@ staff, and so was a price that differs from it: both are kept, and said to be. `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from django.db import transaction
 
 from generation.catalogue.reading import Amount, Catalogue, Entry
 from generation.models import KieModel
-from generation.pricing import NoPrice, quote
+from generation.pricing import NoPrice, in_force
 
 
 class Difference(NamedTuple):
@@ -67,7 +67,7 @@ def _load(entry: Entry, row: KieModel | None, dry_run: bool) -> Outcome:
         _update(row, entry, list(outcome.updated))
     for resolution, price in outcome.new_prices.items():
         amount: Amount = price.file
-        row.prices.create(resolution=resolution, credits=amount.credits, cost=amount.cost)
+        row.prices.create(resolution=resolution, **asdict(amount))
     return outcome
 
 
@@ -79,9 +79,9 @@ def _update(row: KieModel, entry: Entry, columns: list[str]) -> None:
 
 
 def _as_loaded(entry: Entry) -> dict[str, Any]:
-    """The entry as JSON; each price as [hundredths of a credit, micro-dollars]."""
+    """The entry as JSON; each price as the list of an Amount's fields."""
     columns = {column: _plain(value) for column, value in entry.columns.items()}
-    prices = {name: [amount.credits, amount.cost] for name, amount in entry.prices.items()}
+    prices = {name: list(astuple(amount)) for name, amount in entry.prices.items()}
     return {**columns, "prices": prices}
 
 
@@ -113,7 +113,7 @@ def _compare_prices(outcome: Outcome, entry: Entry, row: KieModel | None) -> Non
         here = _price_in_force(row, resolution)
         if here == file:
             continue
-        is_staffs = here is not None and [here.credits, here.cost] != last_loaded.get(resolution)
+        is_staffs = here is not None and list(astuple(here)) != last_loaded.get(resolution)
         kind = outcome.kept_prices if is_staffs else outcome.new_prices
         kind[resolution] = Difference(here, file)
 
@@ -122,7 +122,7 @@ def _price_in_force(row: KieModel | None, resolution: str) -> Amount | None:
     if row is None:
         return None
     try:
-        price = quote(row, resolution)
+        price = in_force(row, resolution)
     except NoPrice:
         return None
-    return Amount(price.kie_credits, price.cost)
+    return Amount(**{field.name: getattr(price, field.name) for field in fields(Amount)})

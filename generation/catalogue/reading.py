@@ -7,7 +7,6 @@ does not have is left out. Here they become the columns of KieModel and the inte
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
@@ -17,7 +16,8 @@ from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
 
-from generation.models import KieModel, Price
+from generation.catalogue import rules
+from generation.models import KieModel, PromptUse
 
 FILE = Path(__file__).with_name("models.json")
 ANY = "any"  # in `prices`: the price of every resolution
@@ -34,13 +34,21 @@ class BadCatalogue(Exception):
 
 @dataclass(frozen=True)
 class Amount:
-    """What one order costs: hundredths of a KIE credit, and micro-dollars."""
+    """What one picture costs: hundredths of a KIE credit, and micro-dollars; and each picture that
+    goes along, once so many are free. The fields are Price's."""
 
     credits: int
     cost: int
+    reference_credits: int = 0
+    reference_cost: int = 0
+    free_references: int = 0
 
     def __str__(self) -> str:
-        return f"{self.credits / 100:g} credits (${self.cost / 1_000_000:g})"
+        words = f"{self.credits / 100:g} credits (${self.cost / 1_000_000:g})"
+        if not self.reference_credits:
+            return words
+        extra = f"{self.reference_credits / 100:g} credits (${self.reference_cost / 1_000_000:g})"
+        return f"{words} + {extra} per reference beyond {self.free_references}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class Entry:
     modality: list[str]
     aliases: list[str]
     active: bool
+    prompt_use: str
+    prompt_min_length: int
     prompt_max_length: int | None
     ratio_field: str
     ratios: dict[str, Any]
@@ -64,6 +74,10 @@ class Entry:
     resolutions: dict[str, Any]
     default_resolution: str
     impossible: list[list[str]]
+    count_field: str
+    counts: dict[str, Any]
+    picture_fields: list[dict[str, Any]]
+    price_edges: dict[str, int]
     constants: dict[str, Any]
     quirks: list[str]
     source: str
@@ -157,10 +171,8 @@ def _entry(raw: Any, number: int) -> Entry:
     if not isinstance(raw, _Object):
         raise BadCatalogue(f"model {number}", "block", "not an object")
     block = _Block(raw, str(raw.get("model_id") or f"model {number}"))
-    ratio_field = block.take("ratio_field", str, "")
-    ratios = _ratios(block, ratio_field)
-    resolution_field = block.take("resolution_field", str, "")
-    resolutions = _resolutions(block, resolution_field)
+    resolutions = dict(block.take("resolutions", dict, {}))
+    price_edges = dict(block.take("price_edges", dict, {}))
     entry = Entry(
         model_id=block.take("model_id", str),
         name=block.take("name", str),
@@ -168,100 +180,77 @@ def _entry(raw: Any, number: int) -> Entry:
         modality=block.strings("modality"),
         aliases=block.strings("aliases", []),
         active=block.take("active", bool, True),
+        prompt_use=block.take("prompt_use", str, PromptUse.REQUIRED.value),
+        prompt_min_length=block.take("prompt_min_length", int, 1),
         prompt_max_length=block.take("prompt_max_length", int)
         if "prompt_max_length" in raw
         else None,
-        ratio_field=ratio_field,
-        ratios=ratios,
-        resolution_field=resolution_field,
+        ratio_field=block.take("ratio_field", str, ""),
+        ratios=dict(block.take("ratios", dict, {})),
+        resolution_field=block.take("resolution_field", str, ""),
         resolutions=resolutions,
         default_resolution=next(iter(resolutions), ""),
-        impossible=_impossible(block, ratios, resolutions),
-        constants=_constants(block, {"prompt", ratio_field, resolution_field}),
+        impossible=block.take("impossible", list, []),
+        count_field=block.take("count_field", str, ""),
+        counts=dict(block.take("counts", dict, {})),
+        picture_fields=[_plain(field) for field in block.take("picture_fields", list, [])],
+        price_edges=price_edges,
+        constants=dict(block.take("constants", dict, {})),
         quirks=block.strings("quirks", []),
         source=block.take("source", str),
         as_of=block.date("as_of"),
-        prices=_prices(block, list(resolutions) or [""]),
+        prices=_prices(block, list(price_edges or resolutions or [""])),
     )
     block.finish()
+    for field, fault in rules.faults(entry.columns):
+        raise block.bad(field, fault)
     _check_columns(entry, block)
     return entry
 
 
-def _ratios(block: _Block, field: str) -> dict[str, Any]:
-    ratios = dict(block.take("ratios", dict, {}))
-    if bool(ratios) != bool(field):
-        raise block.bad("ratios", "needs a ratio_field" if ratios else "is missing")
-    for ratio, sent in ratios.items():
-        if not re.fullmatch(r"\d{1,2}:\d{1,2}", ratio):
-            raise block.bad("ratios", f"{ratio!r} is not a ratio such as '16:9'")
-        if not isinstance(sent, str) or not sent:
-            raise block.bad("ratios", f"{sent!r} cannot be sent for {ratio}")
-    return ratios
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, _Object) else value
 
 
-def _resolutions(block: _Block, field: str) -> dict[str, Any]:
-    """A model that makes just one may name it without a field: nothing is sent for it then."""
-    resolutions = dict(block.take("resolutions", dict, {}))
-    if field and not resolutions:
-        raise block.bad("resolutions", "is missing")
-    if len(resolutions) > 1 and not field:
-        raise block.bad("resolutions", "needs a resolution_field")
-    longest = Price._meta.get_field("resolution").max_length or 0
-    for resolution, sent in resolutions.items():
-        if not 0 < len(resolution) <= longest or resolution == ANY:
-            raise block.bad(
-                "resolutions", f"{resolution!r} is not a name of 1 to {longest} letters"
-            )
-        if not isinstance(sent, str | bool | int) or sent == "":
-            raise block.bad("resolutions", f"{sent!r} cannot be sent for {resolution}")
-    if len({resolution.lower() for resolution in resolutions}) < len(resolutions):
-        raise block.bad("resolutions", "two names differ only by case")
-    return resolutions
-
-
-def _impossible(
-    block: _Block, ratios: dict[str, Any], resolutions: dict[str, Any]
-) -> list[list[str]]:
-    pairs = block.take("impossible", list, [])
-    for pair in pairs:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise block.bad("impossible", f"{pair!r} is not a pair of ratio and resolution")
-        if pair[0] not in ratios:
-            raise block.bad("impossible", f"{pair[0]!r} is not in ratios")
-        if pair[1] not in resolutions:
-            raise block.bad("impossible", f"{pair[1]!r} is not in resolutions")
-    return pairs
-
-
-def _constants(block: _Block, taken: set[str]) -> dict[str, Any]:
-    constants = dict(block.take("constants", dict, {}))
-    for name in constants:
-        if name in taken:
-            raise block.bad("constants", f"{name!r} is written by the order itself")
-    return constants
-
-
-def _prices(block: _Block, resolutions: list[str]) -> dict[str, Amount]:
+def _prices(block: _Block, names: list[str]) -> dict[str, Amount]:
     raw = block.take("prices", dict)
     amounts = {name: _amount(block, name, price) for name, price in raw.items()}
     if set(amounts) == {ANY}:
-        return dict.fromkeys(resolutions, amounts[ANY])
-    for name in resolutions:
+        return dict.fromkeys(names, amounts[ANY])
+    for name in names:
         if name not in amounts:
             raise block.bad("prices", f"no price for {name!r}" if name else "no price")
     for name in amounts:
-        if name not in resolutions:
-            raise block.bad("prices", f"{name!r} is not in resolutions")
+        if name not in names:
+            raise block.bad("prices", f"{name!r} is not in {' '.join(names) or 'resolutions'}")
     return amounts
 
 
 def _amount(block: _Block, name: str, raw: Any) -> Amount:
     field = f"prices: {name}"
-    if not isinstance(raw, _Object) or set(raw) != {"credits", "usd"} or raw.twice:
-        raise block.bad(field, "must have credits and usd, and nothing else")
+    wanted = {"credits", "usd"}
+    if not isinstance(raw, _Object) or set(raw) - {"reference"} != wanted or raw.twice:
+        raise block.bad(field, "must have credits and usd, and nothing else but a reference's")
+    credits, cost = _both(block, field, raw)
+    extra = raw.get("reference")
+    if extra is None:
+        return Amount(credits, cost)
+    if not isinstance(extra, _Object) or set(extra) != {*wanted, "free"} or extra.twice:
+        raise block.bad(field, "reference must have credits, usd and free")
+    free = extra["free"]
+    if not isinstance(free, int) or isinstance(free, bool) or free < 0:
+        raise block.bad(field, f"{free!r} references cannot be free")
+    return Amount(credits, cost, *_both(block, field, extra), free)
+
+
+def _both(block: _Block, field: str, raw: _Object) -> tuple[int, int]:
+    """Credits and dollars as integers: both above 0, or both 0 for what is free at KIE."""
     credits = _units(block, field, raw["credits"], 100)
-    return Amount(credits, _units(block, field, raw["usd"], 1_000_000))
+    cost = _units(block, field, raw["usd"], 1_000_000)
+    if bool(credits) != bool(cost):
+        nothing = raw["credits"] if cost else raw["usd"]
+        raise block.bad(field, f"{nothing!r} must be above 0, or both must be 0")
+    return credits, cost
 
 
 def _units(block: _Block, field: str, value: Any, per_one: int) -> int:
@@ -269,8 +258,8 @@ def _units(block: _Block, field: str, value: Any, per_one: int) -> int:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise block.bad(field, f"{value!r} is not a number")
     units = Decimal(repr(value)) * per_one
-    if not units.is_finite() or units <= 0 or units != int(units):
-        raise block.bad(field, f"{value!r} must be above 0 and a multiple of 1/{per_one}")
+    if not units.is_finite() or units < 0 or units != int(units):
+        raise block.bad(field, f"{value!r} must be a multiple of 1/{per_one}")
     return int(units)
 
 

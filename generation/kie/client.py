@@ -25,10 +25,13 @@ USER_AGENT = "imagegen/1.0"  # without one, KIE's front door answers 403
 CONNECT_SECONDS = 3.05  # for each address of the name
 ANSWER_SECONDS = 10.0  # from the request's last byte to the answer's last
 DEADLINE_SECONDS = 15.0  # of a whole call; a worker's lease is longer
+# Of an upload, while the worker renews its lease. The socket's time-out for connecting is also the
+# one for sending the whole body.
+UPLOAD_SECONDS = 90.0
 MOST_KEPT = 64  # connections
 STALE_SECONDS = 2.0  # a lease is longer than this and another whole call
 MOST_BYTES = 1_000_000
-MOST_URLS = 16
+MOST_URLS = 32  # a picture and up to 16 layers of it
 MOST_CREDITS = 10**15  # hundredths; what the database's columns surely hold
 
 
@@ -146,13 +149,14 @@ class Kie:
         """
         answer = self._post(
             f"{self.upload_url}/api/file-stream-upload",
+            _in_time(UPLOAD_SECONDS, UPLOAD_SECONDS),
             files={"file": (name, data, content_type)},
             data={"uploadPath": "references", "fileName": name},
         )
         _raise_for_code(answer)
         found = answer.get("data")
         url = found.get("downloadUrl") if isinstance(found, dict) else None
-        if not isinstance(url, str):
+        if not isinstance(url, str) or not _is_link(url):
             raise Unclear("uploaded without an address", answer)
         return url
 
@@ -160,36 +164,43 @@ class Kie:
         request = self._request("GET", url, params=params)
         began = monotonic()
         try:
-            return _answer(self._kept, request)
+            return _answer(self._kept, request, _in_time())
         except _Broken:  # KIE may close a kept connection at any time; that shows at once
             if monotonic() - began > STALE_SECONDS:
                 raise
-        return self._sent_alone(request)
+        return self._sent_alone(request, _in_time())
 
-    def _post(self, url: str, **body: Any) -> dict[str, Any]:
-        return self._sent_alone(self._request("POST", url, **body))
+    def _post(self, url: str, timeout: Timeout | None = None, **body: Any) -> dict[str, Any]:
+        return self._sent_alone(self._request("POST", url, **body), timeout or _in_time())
 
-    def _sent_alone(self, request: requests.PreparedRequest) -> dict[str, Any]:
+    def _sent_alone(self, request: requests.PreparedRequest, timeout: Timeout) -> dict[str, Any]:
         """Over a connection that nothing else has used or will use."""
         request.headers["Connection"] = "close"
         with closing(InTimeAdapter()) as adapter:
-            return _answer(adapter, request)
+            return _answer(adapter, request, timeout)
 
     def _request(self, method: str, url: str, **content: Any) -> requests.PreparedRequest:
         headers = {"Authorization": f"Bearer {self.key}", "User-Agent": USER_AGENT}
         return requests.Request(method, url, headers, **content).prepare()
 
 
+def _in_time(connect: float | None = None, total: float | None = None) -> Timeout:
+    return Timeout(
+        connect=connect or CONNECT_SECONDS, read=ANSWER_SECONDS, total=total or DEADLINE_SECONDS
+    )
+
+
 class _Broken(Unclear):
     """The connection ended before the answer began."""
 
 
-def _answer(adapter: HTTPAdapter, request: requests.PreparedRequest) -> dict[str, Any]:
+def _answer(
+    adapter: HTTPAdapter, request: requests.PreparedRequest, timeout: Any
+) -> dict[str, Any]:
     """One call with a deadline and a byte limit; the JSON object that came back.
 
     No session: no cookies, no redirects, no proxy or .netrc (which would replace the key).
     """
-    timeout: Any = Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS, total=DEADLINE_SECONDS)
     try:
         with adapter.send(request, stream=True, timeout=timeout) as response:
             body = _read(response)
@@ -330,10 +341,10 @@ def _task_of(data: dict[str, Any], answer: Any) -> Task:
         "answer": answer,
     }
     if word.lower() in ("success", "completed", "succeeded"):
-        urls = _urls(data)
-        if urls:
+        if urls := _urls(data):
             return Task(outcome="success", urls=urls, **known)
-        return Task(outcome="fail", why="empty", words="success without a picture", **known)
+        why = "data" if _has_object(data) else "empty"
+        return Task(outcome="fail", why=why, words="success without a picture", **known)
     if word.lower() in ("fail", "failed", "error"):
         words = f"{data.get('failCode') or ''} {data.get('failMsg') or ''}".strip()[:500]
         return Task(outcome="fail", why=_why_failed(words), words=words, **known)
@@ -346,12 +357,21 @@ def _urls(data: dict[str, Any]) -> tuple[str, ...]:
         found = _maybe_json(holder)
         urls = found.get("resultUrls") if isinstance(found, dict) else None
         if isinstance(urls, list):
-            good = [
-                u for u in urls if isinstance(u, str) and 0 < len(u) <= 2000 and u.isprintable()
-            ]
+            good = [u for u in urls if isinstance(u, str) and _is_link(u)]
             if good:
                 return tuple(good[:MOST_URLS])
     return ()
+
+
+def _has_object(data: dict[str, Any]) -> bool:
+    """Some models answer with text or the outlines of things in place of pictures."""
+    found = _maybe_json(data.get("resultJson"))
+    return isinstance(found, dict) and bool(found.get("resultObject"))
+
+
+def _is_link(url: str) -> bool:
+    """Whether it may be followed is judged by who follows it; whether it can be kept, here."""
+    return 0 < len(url) <= 2000 and url.isprintable()
 
 
 def _callback_url(param: Any) -> str:

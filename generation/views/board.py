@@ -31,9 +31,10 @@ from generation.board import (
 )
 from generation.forms import ClickForm
 from generation.models import Generation
-from generation.orders import OrderRefused, Terms, Wish
+from generation.orders import Terms
 from generation.standing import standings_of
 from generation.views import Request, came_from
+from generation.wishes import OrderRefused, Wish
 from projects import access
 from projects.models import Character, Role, Scene
 
@@ -101,7 +102,6 @@ def generate(request: Request, kind: str, subject_id: str) -> HttpResponse:
         return HttpResponseBadRequest(_("This button is broken. Reload the page."))
     terms = Terms(
         user=request.user,
-        payer=orders.payer_for(request.user, shown.project),
         key=click.cleaned_data["key"],
         shown_price=click.cleaned_data["price"],
     )
@@ -180,7 +180,7 @@ def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
         "may_edit": role >= Role.EDITOR,
         "setup": setup,
         "ratio": setup.settings.ratio_for(subject),
-        "parts": prompts.parts_for(subject),
+        "parts": card.offer.parts if card.offer else prompts.parts_for(subject, card.cast),
         "request_json": as_json(card.offer.request) if card.offer else "",
         "takes": takes_of(subject),
         "orders": standings_of(list(orders_of[:ORDERS_ON_A_PAGE])).values(),

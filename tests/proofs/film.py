@@ -32,6 +32,6 @@ def _person(name: str) -> User:
 
 
 def _place(user: User, number: int, model: str) -> Generation:
-    wish = orders.Wish(prompt=f"Dune at dusk, shot {number}", model=model)
+    wish = orders.Wish(prompt=f"Dune at dusk, shot {number}", model=model, payer_named=user)
     key = f"{number}"
-    return orders.place(orders.prepare(wish), orders.Terms(user=user, payer=user, key=key))
+    return orders.place(orders.prepare(wish), orders.Terms(user=user, key=key))

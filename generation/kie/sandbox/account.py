@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from generation.kie.sandbox import records
 from generation.kie.sandbox.callbacks import Callbacks
-from generation.kie.sandbox.drawing import draw
+from generation.kie.sandbox.drawing import draw, rework, size_of
 from generation.kie.sandbox.faults import Faults
 from generation.kie.sandbox.journal import Journal
 from generation.kie.sandbox.schema import LARGEST_EDGE, model_named
@@ -67,10 +68,16 @@ class Account:
         self.throttle = Throttle()
         self.journal = Journal(options.journal)
         self.callbacks = Callbacks(self.tasks, self.journal, options)
-        self.pictures = Pictures(options.largest_edge)
+        self.pictures = Pictures(options.largest_edge, self.picture_for)
         self.received: deque[dict[str, Any]] = deque(maxlen=1000)  # createTask bodies
         self._lengths = random.Random(options.seed)  # noqa: S311
         self.fetched: set[str] = set()  # pictures that were asked for, for what happens once
+
+    def picture_for(self, given: dict[str, Any]) -> bytes | None:
+        """The first picture of an `input`, if it is an upload: the one that is worked on."""
+        paths = (unquote(urlsplit(url).path).lstrip("/") for url in addresses(given))
+        found = next((upload for path in paths if (upload := self.tasks.upload(path))), None)
+        return found[1] if found else None
 
     def length(self) -> float:
         """Seconds that the next task takes."""
@@ -102,8 +109,11 @@ class Pictures:
 
     MOST_BYTES = 64_000_000
 
-    def __init__(self, largest_edge: int) -> None:
+    def __init__(
+        self, largest_edge: int, picture_for: Callable[[dict[str, Any]], bytes | None]
+    ) -> None:
         self._largest_edge = largest_edge
+        self._picture_for = picture_for
         self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
         self._desk = threading.Semaphore(2)
@@ -115,8 +125,25 @@ class Pictures:
         with self._desk:
             found = self._find((task.id, index))
             if found is None:
-                found = self._keep((task.id, index), _drawn(task, index, self._largest_edge))
+                found = self._keep((task.id, index), self._drawn(task, index))
             return found
+
+    def _drawn(self, task: Task, index: int) -> bytes:
+        model = model_named(task.model)
+        source = self._picture_for(task.input)
+        size = model.size(task.input, size_of(source)) if model else (1024, 1024)
+        scale = min(1.0, self._largest_edge / max(size))
+        size = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        file_format = "jpeg" if "result_mislabelled" in task.faults else records.file_format(task)
+        parts = [task.model, f"{size[0]} × {size[1]}"]
+        if references := sum(1 for _ in addresses(task.input)):
+            parts.append(f"{references} reference" + "s" * (references > 1))
+        prompt, label = str(task.input.get("prompt") or ""), " · ".join(parts)
+        if model and model.work and size_of(source):
+            # A layer is what is left when the rest is cut out.
+            work = "background-removal" if index else model.work
+            return rework(source or b"", work, prompt, label, size, file_format)
+        return draw(f"{task.id}/{index}", prompt, label, size, file_format)
 
     def _find(self, key: tuple[str, int]) -> bytes | None:
         with self._lock:
@@ -130,19 +157,6 @@ class Pictures:
             while sum(map(len, self._kept.values())) > self.MOST_BYTES and len(self._kept) > 1:
                 self._kept.popitem(last=False)
         return data
-
-
-def _drawn(task: Task, index: int, largest_edge: int) -> bytes:
-    model = model_named(task.model)
-    width, height = model.size(task.input) if model else (1024, 1024)
-    scale = min(1.0, largest_edge / max(width, height))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    file_format = "jpeg" if "result_mislabelled" in task.faults else records.file_format(task)
-    parts = [task.model, f"{size[0]} × {size[1]}"]
-    if references := sum(1 for _ in addresses(task.input)):
-        parts.append(f"{references} reference" + "s" * (references > 1))
-    prompt = str(task.input.get("prompt") or "")
-    return draw(f"{task.id}/{index}", prompt, " · ".join(parts), size, file_format)
 
 
 def addresses(value: Any) -> list[str]:

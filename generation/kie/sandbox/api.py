@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from generation.kie.sandbox import files, records
 from generation.kie.sandbox.account import Account, addresses
 from generation.kie.sandbox.answers import Reply, Request, bad_gateway, envelope
+from generation.kie.sandbox.drawing import size_of
 from generation.kie.sandbox.faults import CREATE_ANSWERS, RECORD_FAILURES
 from generation.kie.sandbox.schema import UNKNOWN_MODEL, Model, Refusal, model_named
 from generation.kie.sandbox.tasks import Task, new_task_id
@@ -72,7 +73,10 @@ def _task_from(account: Account, request: Request, faults: frozenset[str]) -> Ta
 def _new_task(
     account: Account, model: Model, given: dict[str, Any], callback: Any, faults: frozenset[str]
 ) -> Task:
-    if any(files.is_missing(account, url) for url in addresses(given)):
+    source_task = given.get("task_id")
+    if any(files.is_missing(account, url) for url in addresses(given)) or (
+        source_task and account.tasks.get(str(source_task)) is None
+    ):
         faults |= {"image_fetch"}
     usual = "queuing" if account.options.queuing else "both"
     return Task(
@@ -83,7 +87,7 @@ def _new_task(
         created=time.time(),
         seconds=account.length(),
         profile=model.pending_state or usual,
-        credits=model.credits(given),
+        credits=model.credits(given, size_of(account.picture_for(given))),
         pictures=model.pictures(given),
         faults=faults,
     )

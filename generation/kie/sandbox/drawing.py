@@ -11,7 +11,7 @@ import random
 from functools import cache
 from pathlib import Path
 
-from PIL import Image, ImageChops, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from generation.kie.sandbox.light import noise
 from generation.kie.sandbox.places import place_for
@@ -33,6 +33,42 @@ def draw(seed: str, prompt: str, label: str, size: tuple[int, int], file_format:
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     _write(picture, prompt, label)
+    return _encode(picture, file_format)
+
+
+def size_of(data: bytes | None) -> tuple[int, int] | None:
+    """Of a picture's file; None for what is none."""
+    try:
+        with Image.open(io.BytesIO(data or b"")) as picture:
+            return picture.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def rework(
+    source: bytes, work: str, prompt: str, label: str, size: tuple[int, int], file_format: str
+) -> bytes:
+    """What a model that does `work` (schema.WORKS) makes of a picture, roughly: enlarged, on a
+    larger canvas, with its middle cut out, or in other colours."""
+    with Image.open(io.BytesIO(source)) as opened:
+        picture = opened.convert("RGB")
+    if work == "reframe":
+        blurred = ImageOps.fit(picture, size).filter(ImageFilter.GaussianBlur(max(size) / 40))
+        picture = ImageOps.contain(picture, size)
+        left, top = ((size[i] - picture.size[i]) // 2 for i in (0, 1))
+        blurred.paste(picture, (left, top))
+        picture = blurred
+    else:
+        picture = ImageOps.fit(picture, size, Image.Resampling.BICUBIC)
+    if work == "edit":
+        rng = random.Random(prompt)  # noqa: S311
+        light = Image.new("RGB", size, tuple(rng.randrange(90, 256) for _ in range(3)))
+        picture = ImageChops.soft_light(picture, light)
+    _write(picture, prompt, label)
+    if work == "background-removal":
+        around = Image.radial_gradient("L").point([min(255, 3 * (255 - v)) for v in range(256)])
+        picture.putalpha(around.resize(size, Image.Resampling.BILINEAR))
+        return _encode(picture, "png")
     return _encode(picture, file_format)
 
 

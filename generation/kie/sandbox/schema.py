@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 FACTS = Path(__file__).parent.parent / "facts.json"
-LARGEST_EDGE = 4096  # pixels; what a tier beyond 4K would ask for is not drawn
+LARGEST_EDGE = 8192  # pixels; nothing larger is drawn
 SMALLEST_EDGE = 64
 
+WORKS = ("upscale", "reframe", "background-removal", "layer-decomposition", "edit")
+
 Fields = Mapping[str, Any]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -144,12 +147,17 @@ class Model:
         count = given.get(outputs.get("count_field", ""))
         return int(count if count is not None else outputs.get("default", 1))
 
-    def credits(self, given: Fields) -> float:
-        """KIE credits for the whole task."""
+    def credits(self, given: Fields, source: Size | None = None) -> float:
+        """KIE credits for the whole task; `source` as for `size`."""
         price = self.facts["price"]
         settings = self.settings(given)
-        each = next(t["credits"] for t in price["tiers"] if _holds(t["when"], settings))
-        width, height = self.size(given)
+        width, height = self.size(given, source)
+        edge = max(width, height)
+        each = next(
+            tier["credits"]
+            for tier in price["tiers"]
+            if _holds(tier["when"], settings) and edge <= tier.get("up_to_edge", edge)
+        )
         megapixels = width * height / 1_000_000
         units = {"image": 1, "megapixel": megapixels, "task": 1 / max(1, self.pictures(given))}
         total = each * units[price["unit"]] * max(1, self.pictures(given))
@@ -158,22 +166,26 @@ class Model:
             total += extra["credits"] * max(0, inputs - extra["free"])
         return round(float(total), 2)
 
-    def size(self, given: Fields) -> tuple[int, int]:
-        """Pixels: the longest edge is the tier's, the other follows from the ratio."""
-        across, down = self._ratio(given)
-        edge = min(_facts()["long_edges"].get(self._tier(given), 1024), LARGEST_EDGE)
+    def size(self, given: Fields, source: Size | None = None) -> Size:
+        """Pixels: the longest edge is the tier's, the other follows from the ratio. Where nothing
+        is said of either, it is as with `source`, the size of the picture that is worked on."""
+        across, down = self._ratio(given) or source or (1, 1)
+        usual = max(source) if source and not self.facts.get("resolution") else 1024
+        edge = _facts()["long_edges"].get(self._tier(given), usual)
+        if source and "upscale_factor" in given:
+            edge = max(source) * int(given["upscale_factor"])
         width = edge if across >= down else edge * across / down
         height = edge if down >= across else edge * down / across
         return max(SMALLEST_EDGE, round(width)), max(SMALLEST_EDGE, round(height))
 
-    def _ratio(self, given: Fields) -> tuple[float, float]:
-        """Of the field that shapes this model; 1:1 for "auto" and for models without one."""
+    def _ratio(self, given: Fields) -> tuple[float, float] | None:
+        """Of the field that shapes this model; None for "auto" and for models without one."""
         names = ("aspect_ratio", "image_size") if self.facts.get("aspect") else ()
         field_name = self.facts["aspect"]["field"] if names else ""
         sent = next((given[n] for n in (field_name, *names) if given.get(n)), None)
-        wanted = sent or (self.facts["aspect"]["default"] if names else None) or "1:1"
+        wanted = sent or (self.facts["aspect"]["default"] if names else None) or "auto"
         across, colon, down = _facts()["named_sizes"].get(wanted, wanted).partition(":")
-        return (float(across), float(down)) if colon else (1.0, 1.0)
+        return (float(across), float(down)) if colon else None
 
     def _tier(self, given: Fields) -> str:
         resolution = self.facts.get("resolution") or {}
@@ -185,6 +197,12 @@ class Model:
         known = self.facts.get("output_format") or {}
         wanted = self.settings(given).get(known.get("field") or "") or known.get("default", "png")
         return "jpeg" if wanted == "jpg" else str(wanted)
+
+    @property
+    def work(self) -> str:
+        """What it does with the picture that it gets: one of WORKS; "" if it makes new ones."""
+        modality = self.facts["modality"]
+        return "" if "text-to-image" in modality else next((w for w in WORKS if w in modality), "")
 
     @property
     def pending_state(self) -> str:

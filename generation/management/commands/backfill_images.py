@@ -26,6 +26,7 @@ from generation.kie.client import KieError
 from generation.management.arguments import project_named, user_named
 from generation.missing import Ready, Skipped
 from generation.models import Generation, State
+from generation.wishes import OrderRefused
 from projects.models import Character, Project, Scene, Take
 from projects.pictures import Stored
 
@@ -105,7 +106,7 @@ class Command(BaseCommand):
             self.stdout.write(f"skip   {item.subject.project}, {item.subject}: {item.why}")
         for project, items in _grouped(chosen, lambda item: item.subject.project):
             self.stdout.write(f"order  {project} ({project.pk}): {_sum(items)}")
-        for payer, items in _grouped(chosen, lambda item: item.terms.payer):
+        for payer, items in _grouped(chosen, lambda item: item.order.wish.payer):
             has = ledger.ledger_of(payer).available if payer else 0
             enough = "enough" if has >= _price(items) else "NOT enough for all"
             self.stdout.write(f"pay    {payer}: has {credits_text(has)} credits, {enough}")
@@ -119,15 +120,15 @@ class Command(BaseCommand):
         without_credits: set[User | None] = set()
         try:
             for item in tqdm(chosen, unit="order", disable=None):
-                if item.terms.payer in without_credits:
+                if item.order.wish.payer in without_credits:
                     refused["left when the credits were used up"] += 1
                 elif not missing.is_served(item.subject):
                     try:
                         orders.place(item.order, item.terms)
-                    except orders.OrderRefused as error:
-                        refused[f"{item.terms.payer}: {error.words}"] += 1
+                    except OrderRefused as error:
+                        refused[f"{item.order.wish.payer}: {error.words}"] += 1
                         if error.code == "credits":
-                            without_credits.add(item.terms.payer)
+                            without_credits.add(item.order.wish.payer)
         finally:
             placed = _placed(chosen)  # asked of the database: it knows, wherever we were stopped
             held = credits_text(sum(generation.price for generation in placed))

@@ -38,10 +38,10 @@ def place(cases: Iterable[Case]) -> dict[str, str]:
     placed = {}
     for case in cases:
         user = User.objects.create(username=case.name)
-        order = product.prepare(product.Wish(prompt=case.name))
+        order = product.prepare(product.Wish(prompt=case.name, payer_named=user))
         wallet = ledger.ledger_of(user)
         ledger.grant(wallet, 2 * order.quote.credits, reference=case.name, about=ledger.About())
-        terms = product.Terms(user=user, payer=user, key=case.name)
+        terms = product.Terms(user=user, key=case.name)
         placed[case.name] = product.place(order, terms).pk
     return placed
 

@@ -83,12 +83,7 @@ class People:
                 wish.price = order.quote.credits
             orders.place(
                 order,
-                orders.Terms(
-                    user=project.owner,
-                    payer=project.owner,
-                    key=wish.name,
-                    shown_price=wish.price,
-                ),
+                orders.Terms(user=project.owner, key=wish.name, shown_price=wish.price),
             )
         except orders.OrderRefused as refused:
             self.world.tell(f"{wish.name} is refused: {refused.code}")

@@ -1,0 +1,113 @@
+"""Every page against WCAG 2.2 AA by axe-core, in light and in dark, at a desk and on a phone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.servers import Site
+from tests.test_addresses import ROWS
+from tests.test_studio import NAME, PROJECT
+
+pytestmark = pytest.mark.browser
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# What is shown to people of the addresses that answer GET: no files, fragments or programs.
+NO_PAGES = {
+    "projects:picture",
+    "projects:thumbnail",
+    "generation:card",
+    "generation:cancel",
+    "generation:receipt",
+    "generation:api_image_status",
+    "generation:healthz",
+}
+PAGES = sorted(name for name, row in ROWS.items() if row.get and name not in NO_PAGES)
+FOR_ALL = ("/account/login/", "/account/signup/", "/account/password/reset/", "/nothing-here/")
+VIEWS = [("light", 1280), ("dark", 390)]
+
+
+@pytest.fixture(scope="module")
+def things(browser: Browser, site: Site, cookies_of_demo: Any) -> dict[str, str]:
+    """Addresses of what the demo user has: a scene with a picture, its order, and so on."""
+    context = browser.new_context(base_url=site.url)
+    context.add_cookies(cookies_of_demo)
+    page = context.new_page()
+    page.goto(f"/projects/{PROJECT}/")
+    person = page.locator("li.person h3 a").first.get_attribute("href") or ""
+    scene = page.locator("li.scene h3 a").first.get_attribute("href") or ""
+    page.goto(scene)
+    page.locator("form.generate button").first.click()
+    picture = page.locator("img[src*='/takes/']").first
+    expect(picture).to_be_visible(timeout=30_000)
+    order = page.locator("a[href*='/orders/']").first.get_attribute("href") or ""
+    take = picture.get_attribute("src") or ""
+    context.close()
+
+    def id_in(address: str) -> str:
+        return re.findall(r"[a-z0-9]{20,32}", address)[0]
+
+    return {
+        "project_id": PROJECT,
+        "scene_id": id_in(scene),
+        "character_id": id_in(person),
+        "take_id": id_in(take),
+        "kind": "scene",
+        "subject_id": id_in(scene),
+        "generation_id": id_in(order),
+    }
+
+
+@pytest.fixture(params=VIEWS, ids=lambda view: f"{view[0]}-{view[1]}")
+def person(request: Any, browser: Browser, site: Site, cookies_of_demo: Any) -> Iterator[Page]:
+    theme, width = request.param
+    context = browser.new_context(
+        base_url=site.url,
+        color_scheme=theme,
+        viewport={"width": width, "height": 900},
+        reduced_motion="reduce",  # a colour on its way to another is none of either theme
+    )
+    context.add_cookies(cookies_of_demo)
+    yield context.new_page()
+    context.close()
+
+
+def faults_of(page: Page, address: str) -> list[str]:
+    page.goto(address)
+    found = Axe().run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
+    faults = [
+        f"{address}: {fault['id']}: {node['html'][:100]} ({check['message']})"
+        for fault in found.response["violations"]
+        for node in fault["nodes"]
+        for check in (*node["any"], *node["all"], *node["none"])
+    ]
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    return [*faults, f"{address}: {wide} pixels too wide"] if wide > 0 else faults
+
+
+def test_every_page_of_the_studio(person: Page, things: dict[str, str]) -> None:
+    from django.urls import reverse
+
+    from tests.test_addresses import addresses
+
+    known = addresses()
+    faults = []
+    for name in PAGES:
+        wanted = {key: things[key] for key in known[name]}
+        faults += faults_of(person, reverse(name, kwargs=wanted))
+    assert not faults, "\n".join(faults)
+
+
+def test_every_page_for_whoever_has_not_signed_in(person: Page) -> None:
+    person.context.clear_cookies()
+    assert [fault for address in FOR_ALL for fault in faults_of(person, address)] == []
+
+
+def test_the_project_that_was_looked_at_is_the_demos(person: Page) -> None:
+    person.goto(f"/projects/{PROJECT}/")
+    expect(person.get_by_role("heading", name=NAME, level=1)).to_be_visible()
