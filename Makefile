@@ -1,5 +1,5 @@
 # make run     the site on this machine          make run PORT=8001 HOST=0.0.0.0
-# make test    lint, all tests on SQLite, those that touch the database on PostgreSQL
+# make test    lint, all tests on SQLite, those that touch the database on PostgreSQL, make prove
 #                                                make test PYTEST_ARGS="-k ledger" WORKERS=2
 # make check   lint only
 #
@@ -45,7 +45,9 @@ PROVE := $(BIN)/python -m tests.proofs
 run: $(VENV)/run.stamp $(TRANSLATIONS)
 	@exec $(BIN)/python -m imagegen.run --host $(HOST) --port $(PORT)
 
+# All, or the tests that PYTEST_ARGS chooses.
 test: check test-sqlite test-postgres
+	@$(if $(PYTEST_ARGS),,$(MAKE) --no-print-directory prove)
 
 test-sqlite: $(VENV)/dev.stamp $(TRANSLATIONS) tools
 	$(PYTEST) $(PYTEST_ARGS)
@@ -69,7 +71,7 @@ chaos:
 simulate:
 	$(PROVE).simulate $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 storm:
-	$(PROVE).storm --seconds $(SECONDS)
+	$(PROVE).storm --seconds $(SECONDS) --at-least 400
 limits:
 	$(PROVE).limits --seconds $(SECONDS)
 recovery:
@@ -84,13 +86,13 @@ bench:
 prove: $(VENV)/dev.stamp tools
 	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory $(addprefix small-,$(PROOFS))
 
-small-chaos: ; $(PROVE).chaos --generations 60
+small-chaos: ; $(PROVE).chaos --generations 60 --busy
 small-simulate: ; $(PROVE).simulate --seeds 120
 small-storm: ; $(PROVE).storm --seconds 6
 small-limits: ; $(PROVE).limits --seconds 20 --busy
 small-recovery: ; $(PROVE).recovery --outage 10 --busy
 small-hostile: ; $(PROVE).hostile
-small-bench: ; $(PROVE).bench --orders 20 --seconds 8 --batch 6
+small-bench: ; $(PROVE).bench --orders 20 --seconds 8 --batch 6 --busy
 
 # What the tests need beside Python: a browser, PostgreSQL's server programs, msgfmt.
 tools:

@@ -522,9 +522,11 @@ def sweep() -> None:
     """What time alone decides: a worker died in the middle of a step; nobody ever told."""
     now = timezone.now()
     expired = Generation.objects.expired(now)
+    unheard = Generation.objects.filter(state=State.UNKNOWN).due(now)
+    if not (expired | unheard).exists():
+        return  # as nearly every second
     # Nothing has happened to these: whoever comes next takes the same step.
     expired.filter(state__in=(State.QUEUED, State.RUNNING)).update(lease_until=None, lease_token="")
-    unheard = Generation.objects.filter(state=State.UNKNOWN).due(now)
     for rows, decide in (
         (expired.filter(state=State.SUBMITTING), _died_sending),
         (expired.filter(state=State.STORING), _died_storing),
@@ -549,13 +551,14 @@ def _never_told(generation: Generation) -> None:
 
 def ring_due() -> None:
     """Rings for every step that some row is due for."""
-    due = Generation.objects.due(timezone.now())
+    due = Generation.objects.due(timezone.now()).order_by()
+    states = set(due.values_list("state", flat=True).distinct())
     for state, step in (
         (State.QUEUED, "submit"),
         (State.RUNNING, "poll"),
         (State.STORING, "store"),
     ):
-        if due.filter(state=state).exists():
+        if state in states:
             doorbell.ring(step)
     if Callback.objects.filter(heard_at__isnull=True).exists():
         doorbell.ring("hear")

@@ -45,7 +45,7 @@ def next_in_line() -> Generation | None:
         return None
     turn = min(queues, key=lambda queue: (queue.batch, in_flight[queue.user], queue.oldest))
     own = waiting.filter(ordered_by=turn.user, batch=turn.batch)
-    return own.order_by("created_at", "pk").first()
+    return own.only("pk").order_by("created_at", "pk").first()
 
 
 def places(user: int) -> dict[str, int]:

@@ -25,8 +25,9 @@ TTL_SECONDS = 30  # an idle worker is heard of twice in this time; RQ's own defa
 
 
 class Worker(SimpleWorker):
-    # After Redis was away, RQ looks for it again in steps that grow to this; a minute is its own.
-    max_connection_wait_time = 4.0
+    # While Redis is away, RQ looks for it in steps that grow from a second to this (by itself to a
+    # minute). At its return, what has piled up is to be done soon.
+    max_connection_wait_time = 1.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"worker_ttl": TTL_SECONDS, **kwargs})

@@ -27,7 +27,6 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageFile
@@ -178,7 +177,8 @@ def limit_this_process() -> None:
     if sys.platform == "linux":  # macOS refuses RLIMIT_AS; there only PIXEL_BYTES bounds the memory
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         # Where memory runs out all the same, this process is the one to go, not the worker.
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        with open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - pathlib takes long to load
+            score.write("1000")
 
 
 def decode(data: bytes, kind: str, *, with_profile: bool = True) -> tuple[dict[str, Any], bytes]:

@@ -35,6 +35,8 @@ CREATES = 300  # in 10 s, so that KIE's own limit is not what is measured
 LEAST_RATE, MOST_RATE = 5.0, 10.0  # orders that come in, a second
 ARRIVAL_SECONDS = 30  # in which all of them come in, as far as the rates allow
 LEAST_GENERATIONS = 30  # so that every fault has its turn
+LEAST_SPEED = 3.0  # generations a second, from the first click to the last end
+JUDGED_FROM = 300  # generations; of fewer, those that wait for a dead worker's lease are too many
 MOST_OPEN = 200  # orders; customers wait while so many are under way
 WORD = "31 minutes"  # a little more than lifecycle.WORD_AFTER
 ROUNDS = 6  # of moving the times back, at most
@@ -164,6 +166,11 @@ class Chaos:
         return not self._stand.sandbox("")["unreported"] and not self._look().is_restless
 
     @property
+    def rate(self) -> float:
+        """Generations a second."""
+        return self.customers.placed / (self.happened.seconds or 1)
+
+    @property
     def ended(self) -> Counter[str]:
         """How many orders are in which state, and why."""
         return Counter({f"{state} {why}".strip(): n for state, why, n in self._ask(ENDED)})
@@ -255,6 +262,8 @@ def main() -> int:
         for line in report(stand, chaos, options.seed):
             print(line)
         wrong += too_tame(stand, chaos)
+    if chaos.rate < LEAST_SPEED and options.generations >= JUDGED_FROM and not options.busy:
+        wrong.append(f"only {chaos.rate:.2f} generations a second")
     print(f"  in all     {time.monotonic() - began:.0f} s, with the stand's start and the verdict")
     for line in wrong[:40]:
         print(f"WRONG {line}")
@@ -268,6 +277,7 @@ def arguments() -> argparse.Namespace:
     add("--generations", type=int, default=300, metavar="N")
     add("--seed", type=int, default=1, help="of what is drawn; the machine's timing has none")
     add("--seconds-between-kills", type=float, default=0.5, metavar="S")
+    add("--busy", action="store_true", help="others use this machine: the rate is only printed")
     options = parser.parse_args()
     if options.generations < LEAST_GENERATIONS:
         parser.error(f"at least {LEAST_GENERATIONS} generations, or there are faults without any")
@@ -300,9 +310,8 @@ def report(stand: Stand, chaos: Chaos, seed: int) -> Iterator[str]:
     journal = verdict.read_journal(stand.journal)
     placed = customers.placed
     refused = sum(wish.placed is False for wish in customers.wishes)
-    rate = placed / happened.seconds if happened.seconds else 0
     yield (
-        f"chaos: {placed} generations in {happened.seconds:.1f} s, {rate:.2f} a second"
+        f"chaos: {placed} generations in {happened.seconds:.1f} s, {chaos.rate:.2f} a second"
         f" ({os.cpu_count()} cores, seed {seed})"
     )
     yield f"  orders     {_counted(chaos.ended)}; {refused} refused for want of credits"

@@ -31,8 +31,10 @@ class Journal:
         os.write(self._file, json.dumps(line | {"at": time.time()}).encode() + b"\n")
 
     def unanswered(self) -> dict[str, Any] | None:
-        """The last ask, if no line says what became of it."""
-        lines = [line for text in self._tail().split(b"\n")[-4:] if (line := parsed(text))]
+        """The last ask, if no line says what became of it, or one that its answer was lost."""
+        lines = [line for text in self._tail().split(b"\n")[-6:] if (line := parsed(text))]
+        if lines and "lost" in lines[-1]:
+            lines.pop()
         return lines[-1] if lines and "ask" in lines[-1] else None
 
     def _tail(self) -> bytes:

@@ -121,9 +121,18 @@ def report(options: argparse.Namespace, image: bytes) -> int:
         print(f"this was said to be impossible: {place} × {asked}: {name}")
     if stories < FULL:
         return bool(wrong or contradictions)
-    for place, asked, name in unreached:
-        print(f"never reached: {place} × {asked}: {name}")
-    return bool(wrong or contradictions or unreached)
+    holes = list(holes_in(table))
+    for words in holes:
+        print(words)
+    return bool(wrong or contradictions or holes)
+
+
+def holes_in(table: Table) -> Iterator[str]:
+    """What the table of a full run has to have and has not."""
+    yield from (f"no step came by: {effect}" for effect in table.missing())
+    yield from (f"no step died: {place}" for place in table.survived())
+    for place, asked, name in table.unreached():
+        yield f"never reached: {place} × {asked}: {name}"
 
 
 def in_chunks(seeds: range) -> Iterator[range]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from random import Random
 
 # Who is asked, the classes of answers, and the forms that an answer of each class takes. The first
@@ -91,6 +92,7 @@ class Faults:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.is_over = False
+        self.forced: defaultdict[str, list[str]] = defaultdict(list)
         self._weights: dict[str, list[float]] = {}
         for asked, classes in ANSWERS.items():
             strength = rng.choice((0.0, 0.3, 1.0, 3.0))
@@ -99,14 +101,21 @@ class Faults:
             ]
             self._weights[asked] = [1.0, *faults]
 
-    def prefer(self, asked: str, name: str) -> None:
-        """Most answers are of this class."""
-        weights = self._weights[asked]
-        weights[list(ANSWERS[asked]).index(name)] = 3 * sum(weights)
+    def calm(self) -> None:
+        """All goes well, but for what is forced."""
+        self._weights = {
+            asked: [1.0, *(0.0 for _ in weights[1:])] for asked, weights in self._weights.items()
+        }
+
+    def force(self, asked: str, name: str) -> None:
+        """The next answer, behind those that are forced already, is of this class."""
+        self.forced[asked].append(name)
 
     def draw(self, asked: str) -> str:
         """The form of an answer."""
         classes = list(ANSWERS[asked].values())
         if self.is_over:
             return classes[0][0]
+        if self.forced[asked]:
+            return self.rng.choice(ANSWERS[asked][self.forced[asked].pop(0)])
         return self.rng.choice(self.rng.choices(classes, self._weights[asked])[0])

@@ -117,6 +117,7 @@ class Kie:
         order = str(body["input"]["prompt"])
         kind = self.faults.draw("createTask")
         if kind == "another order's task" and not self.known_tasks():
+            self.faults.force("createTask", kind)  # let the next one get it
             kind = "accepted"
         with self._answering(order, "createTask", kind):
             return self._created(order, kind, body)
@@ -133,6 +134,7 @@ class Kie:
         self.world.effect("createTask, no answer yet", order)
         slow = kind == "accepted, slowly"
         self.world.sleep(self.world.rng.uniform(3, 9.5) if slow else self.world.rng.random() / 4)
+        self.world.point(may_switch=False)
         return self._answer(kind, task)
 
     def _answer(self, kind: str, task: Task | None) -> requests.Response:
@@ -218,6 +220,7 @@ class Kie:
         elif kind == "unknown yet" and task and now > task.began_at + APPEARS_IN:
             kind = "as it is"
         elif kind == "another task's" and len(self.tasks) == 1:
+            self.faults.force("recordInfo", kind)  # let the next one get it
             kind = "HTML 502"
         order = task.order if task else ""
         with self._answering(order, "recordInfo", kind):

@@ -104,8 +104,7 @@ class People:
             wish.is_cancelled = True
             self.world.tell(f"{wish.name} is cancelled")
 
-    def take_back(self, wish: Wish) -> None:
-        then = self.world.rng.choice(list(TakenBack))
+    def take_back(self, wish: Wish, then: TakenBack) -> None:
         self._ask("take back", lambda: self._take_back(wish, then), lambda ok: None)
 
     def _take_back(self, wish: Wish, then: TakenBack) -> None:

@@ -66,8 +66,8 @@ RULES = (
     ),
     Rule(
         ("submit: after lifecycle.pause",),
-        {"createTask": ("account blocked",)},
-        "nothing else pauses all ordering",
+        {"createTask": ("account blocked",), **NOTHING_MADE},
+        "nothing else pauses all ordering, and KIE has no task then",
     ),
     Rule(
         ("submit: after lifecycle.fail",),
@@ -144,17 +144,46 @@ RULES = (
     ),
     Rule(
         ("store: after lifecycle.fail",),
-        {
-            "link": ("fine", "slow", "expired", "not a picture"),
-            "decoder": ("bad picture", "dies"),
-            "storage": (),
-        },
-        "no picture was good",
+        {"link": ("fine", "slow", "expired", "not a picture")},
+        "something has arrived",
+    ),
+    Rule(("store: after lifecycle.give_up",), {"link": ("gone",)}, "the last link brought nothing"),
+    Rule(
+        ("store: after lifecycle.fail", "store: after lifecycle.give_up"),
+        {"decoder": ("bad picture", "dies"), "storage": ()},
+        "a picture that was good once is seldom gone, or another one, at the next try",
+        is_strict=False,
     ),
     Rule(
-        ("store: after lifecycle.give_up",),
-        {"link": ("gone",), "decoder": ("bad picture",), "storage": ()},
-        "no link brought a good picture, and the last one nothing",
+        (
+            "store: after decoding",
+            "store: after the * is stored",
+            "store: after lifecycle.keep_stored",
+            "store: after lifecycle.done",
+            "store: after lifecycle.fail",
+            "store: after lifecycle.give_up",
+        ),
+        {"download-url": ("fine",)},
+        "trouble there ends the step, and the next one asks again for the same picture",
+        is_strict=False,
+    ),
+    Rule(
+        ("poll: after lifecycle.give_up", "poll: after lifecycle.still_running"),
+        {"createTask": (*YES, *NO)},
+        "nobody tells of a task that has not ended, unless staff find it",
+        is_strict=False,
+    ),
+    Rule(
+        ("poll: after lifecycle.still_running", "tick: after lifecycle.unclear"),
+        {"callback": tuple(name for name in ANSWERS["callback"] if name != "early")},
+        "an early one is there before anybody waits",
+        is_strict=False,
+    ),
+    Rule(
+        ("take back: *",),
+        {"createTask": tuple(name for name in ANSWERS["createTask"] if name != "refused")},
+        "it has to come while createTask is on its way",
+        is_strict=False,
     ),
     Rule(("store: after download-url",), {"link": ("expired", "gone")}, "a link has expired"),
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
+from tests.proofs.simulation.effects import lasting
 from tests.proofs.simulation.faults import ANSWERS
 from tests.proofs.simulation.possible import is_impossible, is_possible
 from tests.proofs.simulation.world import Place
@@ -52,6 +53,14 @@ class Table:
     @property
     def places(self) -> list[Place]:
         return sorted(self.passed, key=str)
+
+    def missing(self) -> list[str]:
+        """What a step leaves behind somewhere in the product, and no step of a story has."""
+        return sorted(lasting() - {place.after for place in self.passed})
+
+    def survived(self) -> list[Place]:
+        """Places where no step has died."""
+        return [place for place in self.places if not self.deaths[place]]
 
     def unreached(self) -> list[Cell]:
         """Cells that are possible and empty."""

@@ -7,21 +7,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from generation import jobs
+from generation import doorbell, jobs, lifecycle
 from tests.proofs.simulation.database import Database
 from tests.proofs.simulation.redis import Workers
 from tests.proofs.simulation.world import BEGINNING, Step, World
 
 LONGEST_PAUSE = 600.0  # between two ticks that find nothing to write
 HALF_A_TICK = 0.5  # seconds from when a row is due, on the average
-# When something is due: a task to ask after; any other row, or a lease that runs out; and whether
-# there is a callback that nobody has heard.
+# When something is due: a task to ask after; any other row, or a lease that runs out; what is for
+# the sweep. And whether there is a callback that nobody has heard.
 NEXT = """
 SELECT MIN(CASE WHEN is_poll THEN next_at END),
   MIN(CASE WHEN NOT is_poll THEN COALESCE(lease_until, next_at) END),
+  MIN(CASE WHEN is_swept THEN COALESCE(lease_until, next_at) END),
   EXISTS(SELECT 1 FROM generation_callback WHERE heard_at IS NULL)
 FROM (
-  SELECT next_at, lease_until, state = 'running' AND lease_until IS NULL AS is_poll
+  SELECT next_at, lease_until, state = 'running' AND lease_until IS NULL AS is_poll,
+    state = 'unknown' OR lease_until IS NOT NULL AS is_swept
   FROM generation_generation
   WHERE state IN ('queued', 'submitting', 'unknown', 'running', 'storing')
 )
@@ -33,6 +35,11 @@ class Due(NamedTuple):
 
     poll: float
     other: float
+    sweep: float
+
+    @property
+    def first(self) -> float:
+        return min(self.poll, self.other)
 
 
 class Ticker:
@@ -58,14 +65,15 @@ class Ticker:
         self._plan()
 
     def _plan(self) -> None:
-        at = max(min(self._due()) + HALF_A_TICK, self.last + self.pause)
+        at = max(self._due().first + HALF_A_TICK, self.last + self.pause)
         if at < (self.planned or math.inf) and not self.is_busy:
             self.planned = at
             self.world.later(at - self.world.now, lambda: self._tick(at))
 
     def _due(self) -> Due:
-        poll, other, unheard = self.database.rows(NEXT)[0]
-        return Due(_seconds(poll), self.world.now if unheard else _seconds(other))
+        poll, other, sweep, unheard = self.database.rows(NEXT)[0]
+        other = self.world.now if unheard else _seconds(other)
+        return Due(_seconds(poll), other, _seconds(sweep))
 
     def _tick(self, planned: float) -> None:
         if planned != self.planned:
@@ -74,7 +82,7 @@ class Ticker:
         if self.is_busy or self.is_off:
             return
         due, now = self._due(), self.world.now
-        if min(due) > now:
+        if due.first > now:
             self._plan()
             return
         self.pause = min(2 * self.pause, LONGEST_PAUSE)
@@ -85,11 +93,17 @@ class Ticker:
         self.is_busy = True
         step = Step("tick", now)
         self.on_step(step)
-        self.world.take(step, jobs.tick, self._ended)
+        self.world.take(step, jobs.tick if due.sweep <= now else _ring, self._ended)
 
     def _ended(self, _is_alive: bool) -> None:
         self.last, self.is_busy = self.world.now, False
         self._plan()
+
+
+def _ring() -> None:
+    """`jobs.tick` where the sweep would find nothing."""
+    lifecycle.ring_due()
+    doorbell.ticked()
 
 
 def _seconds(written: str | None) -> float:

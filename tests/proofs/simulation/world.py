@@ -73,6 +73,7 @@ class Step:
     is_job: bool = False
     is_spared: bool = False  # it is not made to die
     dies_after: int | None = None  # lasting effects
+    dies_at: str = ""  # only after this one
     dies_in: int = 0  # places further on, which may be inside a transaction
     is_killed: bool = False  # from outside: it dies where it is
     is_dead: bool = False
@@ -240,11 +241,16 @@ class World:
 
     def _at_its_end(self, step: Step) -> None:
         """Whoever was to die on the way and has come so far dies now."""
-        if step.is_killed or (step.dies_after is not None and step.effects):
+        is_there = step.dies_at in ("", *step.effects[-1:])
+        if step.is_killed or (step.dies_after is not None and step.effects and is_there):
             self.die(step)
 
     def _is_due_to_die(self, step: Step) -> bool:
-        if step.dies_after is None or len(step.effects) < step.dies_after:
+        if step.dies_after is None or not step.effects:
+            return False
+        if step.dies_at and step.dies_at != step.effects[-1]:
+            return False
+        if not step.dies_at and len(step.effects) < step.dies_after:
             return False
         step.dies_in -= 1
         return step.dies_in < 0
