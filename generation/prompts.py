@@ -14,7 +14,7 @@ from projects.models import Character, Scene
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a prompt and where it comes from: "scene", "character", "cast" or "style"."""
+    """A piece of a prompt, and where it comes from: scene, shot, character, cast, style, prompt."""
 
     kind: str
     text: str
@@ -30,7 +30,12 @@ def parts_for(
     if isinstance(subject, Scene):
         numbers = {one.character.pk: i for i, one in enumerate(sent, 1) if one.character}
         lines = filter(None, (_line(m.character, numbers.get(m.character.pk)) for m in cast))
-        parts = [Part("scene", subject.description.strip()), Part("cast", "\n".join(lines))]
+        shot = f"{subject.shot[:1].upper()}{subject.shot[1:]}." if subject.shot else ""
+        parts = [
+            Part("scene", subject.description.strip()),
+            Part("shot", shot),
+            Part("cast", "\n".join(lines)),
+        ]
     else:
         parts = [Part("character", subject.description.strip())]
     if not parts[0].text:

@@ -50,11 +50,14 @@ class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Scene
-        fields = ["number", "title", "description", "cast"]
+        fields = ["number", "title", "description", "shot_size", "angle", "lens", "cast"]
         widgets = {
             "number": forms.TextInput(attrs={"class": "slate-field", "autocomplete": "off"}),
             "title": forms.TextInput(attrs={"autocomplete": "off"}),
             "description": forms.Textarea(attrs={"rows": 6}),
+            "lens": forms.TextInput(
+                attrs={"autocomplete": "off", "list": "lenses", "placeholder": "35 mm"}
+            ),
             "cast": CastPicker,
         }
         help_texts = {
@@ -65,6 +68,8 @@ class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
             ),
             "cast": _("Their descriptions go into the prompt."),
         }
+
+    LENSES = ("14 mm", "24 mm", "35 mm", "50 mm", "85 mm", "135 mm", "anamorphic", "macro")
 
     def __init__(self, *args: Any, after: Scene | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -197,12 +197,60 @@ class Character(Pictured):
         return self.name
 
 
+class ShotSize(models.TextChoices):
+    """How much of somebody is seen; the words go into the prompt as they stand in `SHOT_WORDS`."""
+
+    EXTREME_CLOSE_UP = "ecu", _("Extreme close-up")
+    CLOSE_UP = "cu", _("Close-up")
+    MEDIUM_CLOSE_UP = "mcu", _("Medium close-up")
+    MEDIUM = "ms", _("Medium shot")
+    COWBOY = "mls", _("Medium long shot")
+    LONG = "ls", _("Long shot")
+    EXTREME_LONG = "els", _("Extreme long shot")
+
+
+class Angle(models.TextChoices):
+    """From where the camera looks."""
+
+    EYE_LEVEL = "eye", _("Eye level")
+    LOW = "low", _("Low angle")
+    HIGH = "high", _("High angle")
+    OVERHEAD = "overhead", _("Overhead")
+    DUTCH = "dutch", _("Dutch angle")
+    OVER_SHOULDER = "ots", _("Over the shoulder")
+    POINT_OF_VIEW = "pov", _("Point of view")
+
+
+# What a model reads; models are trained on English.
+SHOT_WORDS: dict[str, str] = {
+    ShotSize.EXTREME_CLOSE_UP: "extreme close-up",
+    ShotSize.CLOSE_UP: "close-up",
+    ShotSize.MEDIUM_CLOSE_UP: "medium close-up",
+    ShotSize.MEDIUM: "medium shot",
+    ShotSize.COWBOY: "medium long shot",
+    ShotSize.LONG: "long shot",
+    ShotSize.EXTREME_LONG: "extreme long shot",
+    Angle.EYE_LEVEL: "eye level",
+    Angle.LOW: "low angle",
+    Angle.HIGH: "high angle",
+    Angle.OVERHEAD: "overhead shot",
+    Angle.DUTCH: "Dutch angle",
+    Angle.OVER_SHOULDER: "over-the-shoulder shot",
+    Angle.POINT_OF_VIEW: "point-of-view shot",
+}
+
+
 class Scene(Pictured):
     """One shot in words. `number` is its name on the slate (12, 12A); `position` is its order."""
 
     number = models.CharField(_("number"), max_length=12)
     position = models.PositiveIntegerField(_("position"))
     title = models.CharField(_("title"), max_length=200, blank=True)
+    shot_size = models.CharField(
+        _("shot size"), max_length=10, choices=ShotSize.choices, blank=True
+    )
+    angle = models.CharField(_("angle"), max_length=10, choices=Angle.choices, blank=True)
+    lens = models.CharField(_("lens"), max_length=40, blank=True)
     cast = models.ManyToManyField(
         Character, blank=True, related_name="scenes", verbose_name=_("cast")
     )
@@ -219,6 +267,13 @@ class Scene(Pictured):
 
     def __str__(self) -> str:
         return f"{self.number} {self.title}".strip()
+
+    @property
+    def shot(self) -> str:
+        """Size, angle and lens as the model reads them: "close-up, low angle, 35 mm lens"."""
+        lens = f"{self.lens} lens" if self.lens and "lens" not in self.lens.lower() else self.lens
+        words = (SHOT_WORDS.get(self.shot_size), SHOT_WORDS.get(self.angle), lens)
+        return ", ".join(filter(None, words))
 
 
 class TakeQuerySet(models.QuerySet["Take"]):
