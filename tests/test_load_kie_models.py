@@ -198,8 +198,9 @@ def test_every_column_follows_the_file_until_staff_change_it(load: Load, column:
     assert getattr(KieModel.objects.get(), column) == file
 
     KieModel.objects.update(**{column: staffs})
+    kept = getattr(KieModel.objects.get(), column)  # PostgreSQL orders an object's keys anew
     printed = load(copy.deepcopy(EDITOR))
-    assert f"kept {column}: {staffs!r} (the file has {EDITOR[column]!r})" in printed
+    assert f"kept {column}: {kept!r} (the file has {EDITOR[column]!r})" in printed
     assert getattr(KieModel.objects.get(), column) == staffs
     assert loading.own_changes(KieModel.objects.get()).keys() == {column}
 
