@@ -18,8 +18,7 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# One more than there are processors: tests before a browser wait more than they work.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
+WORKERS ?= auto
 N ?= 300
 SEEDS ?= 10000
 SECONDS ?= 60
