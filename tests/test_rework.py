@@ -593,6 +593,7 @@ def generated(demo: Page) -> Page:
     demo.goto(PROJECT)
     card = demo.locator("li.scene").nth(9)
     card.get_by_role("heading").get_by_role("link").click()
+    demo.wait_for_url("**/scenes/**")  # a click does not wait for it, and the board has takes, too
     if not demo.locator(".take").count():
         demo.get_by_role("button", name="Generate image").click()
     expect(demo.locator(".take").first).to_be_visible(timeout=30_000)
