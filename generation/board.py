@@ -400,7 +400,7 @@ WHICH = {
 def scenes_of(project: Project, which: str) -> tuple[QuerySet[Scene], list[Choice]]:
     """The scenes of one filter (a key of WHICH), and how many each of them would show."""
     scenes = project.scenes.annotate(
-        has_take=Exists(Take.objects.filter(scene=OuterRef("pk"))),
+        has_take=Exists(Take.objects.kept().filter(scene=OuterRef("pk"))),
         under_way=Exists(Generation.objects.awaited().filter(scene=OuterRef("pk"))),
         newest_state=_of_newest_order(Scene, "state"),
         newest_taken_back=_of_newest_order(Scene, "taken_back"),

@@ -54,7 +54,7 @@ def survey(
 
 def is_served(subject: Subject) -> bool:
     """Has somebody ordered it, or put a picture there, since the survey?"""
-    return subject.takes.exists() or Generation.objects.of(subject).awaited().exists()
+    return subject.takes.kept().exists() or Generation.objects.of(subject).awaited().exists()
 
 
 def _without_picture(

@@ -285,7 +285,7 @@ def _company(
         if member.picture and member.picture.is_stored and member.picture.pk not in shown:
             shown.add(member.picture.pk)
             yield Companion(member.picture, member.character.name)
-    for other in subject.takes.exclude(image="").newest_first()[:OTHER_TAKES]:
+    for other in subject.takes.kept().exclude(image="").newest_first()[:OTHER_TAKES]:
         if other.pk not in shown:
             yield Companion(other, _("Take %(number)s") % {"number": numbers[other.pk]})
 

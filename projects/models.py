@@ -47,6 +47,7 @@ class Project(models.Model):
         max_length=1000,
         help_text=_("Goes into every prompt of this project: medium, light, palette, period."),
     )
+    style_changed_at = models.DateTimeField(default=timezone.now, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
@@ -146,12 +147,17 @@ class Pictured(models.Model):
     """What has pictures of its own, of which one is shown: a scene or a character.
 
     `chosen` is what a person picked. While nobody has picked, the newest take is shown, so that
-    a new take never pushes aside one that somebody wanted.
+    a new take never pushes aside one that somebody wanted. What lies in the trash is not shown.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
     project = models.ForeignKey(Project, models.CASCADE, related_name="%(class)ss")
     description = models.TextField(_("description"), max_length=8000, blank=True)
+    words_changed_at = models.DateTimeField(
+        default=timezone.now,
+        editable=False,
+        help_text=_("When what it brings into a prompt was changed last."),
+    )
     chosen = models.ForeignKey(
         "Take", models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("chosen")
     )
@@ -167,9 +173,10 @@ PicturedModel = TypeVar("PicturedModel", bound=Pictured)
 
 class PicturedQuerySet(models.QuerySet[PicturedModel]):
     def with_picture(self) -> Self:
-        """Adds `picture_id` (chosen, else newest take; None without any) and `take_count`."""
-        key = "scene" if issubclass(self.model, Scene) else "character"  # Take's field for it
-        takes = Take.objects.filter(**{key: models.OuterRef("pk")})
+        """Adds `picture_id` (chosen, else newest take; None without any) and `take_count`, without
+        those in the trash."""
+        takes = self._takes()
+        key = self._key
         count = takes.order_by().values(key).annotate(n=models.Count("pk")).values("n")
         newest = takes.newest_first().values("pk")[:1]
         return self.annotate(
@@ -178,7 +185,16 @@ class PicturedQuerySet(models.QuerySet[PicturedModel]):
         )
 
     def without_picture(self) -> Self:
-        return self.filter(takes__isnull=True)
+        return self.filter(~models.Exists(self._takes()))
+
+    def _takes(self) -> TakeQuerySet:
+        """Those of each row that are not in the trash."""
+        return Take.objects.kept().filter(**{self._key: models.OuterRef("pk")})
+
+    @property
+    def _key(self) -> str:
+        """Take's field for it."""
+        return "scene" if issubclass(self.model, Scene) else "character"
 
 
 class Character(Pictured):
@@ -254,6 +270,11 @@ class Scene(Pictured):
     cast = models.ManyToManyField(
         Character, blank=True, related_name="scenes", verbose_name=_("cast")
     )
+    is_locked = models.BooleanField(
+        _("locked"),
+        default=False,
+        help_text=_("It is done: nothing about it is changed and nothing is ordered for it."),
+    )
 
     objects = PicturedQuerySet["Scene"].as_manager()
 
@@ -280,13 +301,17 @@ class TakeQuerySet(models.QuerySet["Take"]):
     def newest_first(self) -> TakeQuerySet:
         return self.order_by("-created_at", "-pk")
 
+    def kept(self) -> TakeQuerySet:
+        """Those that are not in the trash."""
+        return self.filter(trashed_at__isnull=True)
+
 
 class Take(models.Model):
     """One picture of a scene or a character, or one that was ordered for neither.
 
     Its files lie in the default storage under names that are never used again for another take.
     A take that came from an older system may have only `source_url`, the provider's link, and no
-    file yet (`backfill_images --rehost` fetches it).
+    file yet (`backfill_images --rehost` fetches it). The trash only hides: no picture is deleted.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
@@ -306,6 +331,14 @@ class Take(models.Model):
     size = models.PositiveBigIntegerField(_("bytes"), default=0)
     sha256 = models.CharField("SHA-256", max_length=64, blank=True)
     source_url = models.URLField(_("provider's link"), max_length=2000, blank=True)
+    as_of = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("It shows the words as they were then; empty for one that a person brought."),
+    )
+    is_starred = models.BooleanField(_("starred"), default=False)
+    trashed_at = models.DateTimeField(_("in the trash since"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects = TakeQuerySet.as_manager()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 
-from django.db.models import Count, DateTimeField, F, OuterRef, QuerySet, Subquery, Window
+from django.db.models import Count, DateTimeField, Exists, F, OuterRef, QuerySet, Subquery, Window
 from django.db.models.functions import Coalesce, Greatest, RowNumber
 
 from projects.models import Project, Scene, Take
@@ -19,16 +19,10 @@ def with_counts(projects: QuerySet[Project]) -> QuerySet[Project]:
     """Adds `scene_count`, `pictured_count` (scenes with a take), `active_at`; newest first."""
     scenes = Scene.objects.filter(project=OuterRef("pk")).order_by().values("project")
     takes = Take.objects.filter(project=OuterRef("pk")).order_by("-created_at").values("created_at")
+    pictured = scenes.filter(Exists(Take.objects.kept().filter(scene=OuterRef("pk"))))
     return projects.annotate(
         scene_count=Coalesce(Subquery(scenes.annotate(n=Count("pk")).values("n")), 0),
-        pictured_count=Coalesce(
-            Subquery(
-                scenes.filter(takes__isnull=False)
-                .annotate(n=Count("pk", distinct=True))
-                .values("n")
-            ),
-            0,
-        ),
+        pictured_count=Coalesce(Subquery(pictured.annotate(n=Count("pk")).values("n")), 0),
         # Two arguments of Coalesce: SQLite's greatest of something and NULL is NULL.
         active_at=Greatest(
             "updated_at",
@@ -40,7 +34,8 @@ def with_counts(projects: QuerySet[Project]) -> QuerySet[Project]:
 def newest_pictures(project_ids: Collection[str]) -> dict[str, list[str]]:
     """Ids of up to four takes of each project, newest first, of different scenes where possible."""
     newest = (
-        Take.objects.filter(project__in=project_ids)
+        Take.objects.kept()
+        .filter(project__in=project_ids)
         .exclude(thumbnail="")
         .annotate(
             rank=Window(

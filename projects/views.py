@@ -269,7 +269,7 @@ def _changed(
 
 def _picture_id(subject: Scene | Character) -> str | None:
     """The take that is shown for it."""
-    newest = subject.takes.newest_first().exclude(thumbnail="").values_list("pk", flat=True)
+    newest = subject.takes.kept().newest_first().exclude(thumbnail="").values_list("pk", flat=True)
     return subject.chosen_id or newest.first()
 
 
