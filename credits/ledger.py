@@ -91,7 +91,7 @@ def capture(hold_reference: str, amount: int, *, reference: str, about: About) -
     Raises HoldResolved if another reference captured or released it.
     """
     _positive(amount)
-    held = LedgerEntry.objects.get(reference=hold_reference, kind=Kind.HOLD)
+    held = _hold(hold_reference)
     if amount > held.held_change:
         raise ValueError(f"{amount} is more than the hold of {held.held_change}")
     return _write(
@@ -101,7 +101,7 @@ def capture(hold_reference: str, amount: int, *, reference: str, about: About) -
 
 def release(hold_reference: str, *, reference: str, about: About) -> LedgerEntry:
     """Gives a hold back. Raises HoldResolved if another reference captured or released it."""
-    held = LedgerEntry.objects.get(reference=hold_reference, kind=Kind.HOLD)
+    held = _hold(hold_reference)
     return _write(held.ledger_id, Kind.RELEASE, 0, -held.held_change, reference, about, hold=held)
 
 
@@ -110,6 +110,12 @@ def hold_is_open(hold_reference: str) -> bool:
     return LedgerEntry.objects.filter(
         reference=hold_reference, kind=Kind.HOLD, resolution__isnull=True
     ).exists()
+
+
+def _hold(reference: str) -> LedgerEntry:
+    """As much of it as its resolution needs. Raises LedgerEntry.DoesNotExist."""
+    holds = LedgerEntry.objects.filter(kind=Kind.HOLD).only("reference", "ledger", "held_change")
+    return holds.get(reference=reference)
 
 
 def _write(
@@ -150,11 +156,11 @@ def _move(entry: LedgerEntry) -> None:
     changed = ledgers.filter(balance__gte=F("held") + needed).update(
         balance=F("balance") + entry.balance_change, held=F("held") + entry.held_change
     )
-    now = ledgers.get()
+    balance, held = ledgers.values_list("balance", "held").get()
     if changed:
-        entry.balance_after, entry.held_after = now.balance, now.held
-    elif needed > now.available:
-        raise InsufficientCredits(needed, now.available)
+        entry.balance_after, entry.held_after = balance, held
+    elif needed > balance - held:
+        raise InsufficientCredits(needed, balance - held)
     else:  # What was missing came between the two questions.
         _move(entry)
 
