@@ -27,8 +27,10 @@ def failed(model: KieModel, why: str) -> None:
         log.error("[KIE] %s fails order after order: %s", model, why)
 
 
-def worked(model: KieModel) -> None:
-    Breaker.objects.filter(model=model, failures__gt=0).update(failures=0, why="", next_try_at=None)
+def worked(model_pk: int) -> None:
+    Breaker.objects.filter(model=model_pk, failures__gt=0).update(
+        failures=0, why="", next_try_at=None
+    )
 
 
 def tripped() -> QuerySet[Breaker]:

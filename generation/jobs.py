@@ -6,7 +6,7 @@ A job that finds nothing to do returns at once; so it does not matter who rings 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -40,7 +40,15 @@ from generation.kie.client import (
     Unclear,
 )
 from generation.kie.limiter import WINDOW_MS, Window, WindowLost
-from generation.models import Callback, Generation, Output, Reason, State, TakenBack
+from generation.models import (
+    Callback,
+    Generation,
+    Output,
+    Reason,
+    Reference,
+    State,
+    TakenBack,
+)
 from projects.ids import new_id
 from projects.pictures import BadPicture, DecoderDown, PictureGone, StorageDown, Stored
 
@@ -100,9 +108,10 @@ def submit() -> None:
     generation = lifecycle.claim_next_in_line()
     if generation is None:
         return
-    if generation.references.exists():
+    references = uploads.references_of(generation)
+    if references:
         doorbell.ring("submit")  # the one behind it need not wait for the pictures of this one
-    addresses = _handed_over(generation)
+    addresses = _handed_over(generation, references)
     if addresses is None:
         return
     if not _may_create(generation):
@@ -123,10 +132,10 @@ def submit() -> None:
             creates().answered(lifecycle.call_of(generation))
 
 
-def _handed_over(generation: Generation) -> dict[str, str] | None:
+def _handed_over(generation: Generation, references: Sequence[Reference]) -> dict[str, str] | None:
     """KIE's addresses of the pictures that go along; None where the order ends or waits."""
     try:
-        return uploads.hand_over(kie(), generation, lambda: lifecycle.renew(generation))
+        return uploads.hand_over(kie(), references, lambda: lifecycle.renew(generation))
     except (Refused, PictureGone, BadPicture) as error:
         lifecycle.fail(generation, Reason.UPLOAD, str(error))
     except AccountBlocked as error:

@@ -168,7 +168,7 @@ def claim(ids: Sequence[str], state: State) -> list[Generation]:
     # Due from now on, so that a hurry in the meantime can be told (_unless_hurried).
     if not free.update(lease_token=token, lease_until=now + LEASE, next_at=now):
         return []
-    taken = Generation.objects.filter(lease_token=token).select_related("model", "payer")
+    taken = Generation.objects.filter(lease_token=token)
     return sorted(taken, key=lambda generation: ids.index(generation.pk))
 
 
@@ -365,7 +365,7 @@ def succeeded(generation: Generation, urls: Sequence[str], used: int | None, ans
             attempts=0,
             next_at=timezone.now(),
         )
-        breaker.worked(generation.model)
+        breaker.worked(generation.model_id)
         Output.objects.bulk_create(
             [Output(generation=generation, index=i, url=url) for i, url in enumerate(urls)],
             # Staff had it asked after once more: the links may be new ones.

@@ -39,8 +39,11 @@ class Queue:
 def next_in_line() -> Generation | None:
     """The order to send now, not claimed yet; None while nothing may be sent."""
     waiting = _sendable()
+    queues = list(_queues(waiting))
+    if not queues:
+        return None
     in_flight = _in_flight()
-    queues = [queue for queue in _queues(waiting) if in_flight[queue.user] < MOST_IN_FLIGHT]
+    queues = [queue for queue in queues if in_flight[queue.user] < MOST_IN_FLIGHT]
     if not queues:
         return None
     turn = min(queues, key=lambda queue: (queue.batch, in_flight[queue.user], queue.oldest))

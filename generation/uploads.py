@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 
@@ -20,21 +20,26 @@ AT_ONCE = 4
 KEEP_ALIVE_SECONDS = 5
 
 
-def hand_over(kie: Kie, order: Generation, keep_alive: Callable[[], None]) -> dict[str, str]:
-    """KIE's addresses of an order's pictures, by what stands for them in its request.
+def references_of(order: Generation) -> list[Reference]:
+    return list(order.references.select_related("take", "generation__model"))
+
+
+def hand_over(
+    kie: Kie, references: Sequence[Reference], keep_alive: Callable[[], None]
+) -> dict[str, str]:
+    """KIE's addresses of an order's `references_of`, by what stands for them in its request.
 
     `keep_alive` renews the caller's lease. Raises KieError, or where we cannot read a picture
     ourselves StorageDown or PictureGone, and where we cannot make it smaller DecoderDown or
     BadPicture; what was handed over until then is kept.
     """
-    references = list(order.references.select_related("take", "generation__model"))
     stale = [r for r in references if not r.uploaded_at or r.uploaded_at < timezone.now() - FRESH]
     if stale:
         _upload_all(kie, stale, keep_alive)
     return {f"{STANDS_FOR}{reference.take_id}": reference.url for reference in references}
 
 
-def _upload_all(kie: Kie, references: list[Reference], keep_alive: Callable[[], None]) -> None:
+def _upload_all(kie: Kie, references: Sequence[Reference], keep_alive: Callable[[], None]) -> None:
     error: BaseException | None = None
     with ThreadPoolExecutor(AT_ONCE) as threads:
         coming = {threads.submit(_upload, kie, reference): reference for reference in references}

@@ -1102,7 +1102,7 @@ def test_a_model_in_trouble_is_tried_again_now(
     looker = helper("view_breaker")
     assert address not in text(looker.get(page_of(row)))
     assert looker.post(address).status_code == 403
-    breaker.worked(model)
+    breaker.worked(model.pk)
     assert address not in text(at_admin.get(page_of(row)))
 
 

@@ -169,7 +169,7 @@ def test_an_order_of_a_model_in_trouble_says_so(
         assert TRIPPED in read(client, address), address
     assert card(client, scene, seen=seen).status_code == 200
     assert "HTTP 502" not in read(client, board_of(scene.project))
-    breaker.worked(model)
+    breaker.worked(model.pk)
     assert TRIPPED not in read(client, board_of(scene.project))
 
 
@@ -184,7 +184,7 @@ def test_a_model_in_trouble_is_said_before_the_click(
     assert "Choose another model" in html
     assert read(client, address).count("trouble at the provider") == 1
     other = KieModel.objects.get(model_id="seedream-3.0/2k")
-    breaker.worked(model)
+    breaker.worked(model.pk)
     trip(other)
     assert "trouble" not in read(client, board_of(scene.project))
 

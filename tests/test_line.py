@@ -141,7 +141,7 @@ class TestBreaker:
 
     def test_a_success_in_between_starts_the_count_again(self, scene: Scene, alice: User) -> None:
         self.trip(scene, alice, [Reason.RENDER] * (breaker.TRIPS_AT - 1))
-        breaker.worked(KieModel.objects.get(breaker__isnull=False))
+        breaker.worked(KieModel.objects.get(breaker__isnull=False).pk)
         order(scene, alice, "last")
         send_all()
         fail(Generation.objects.get(order_key="last"), Reason.RENDER)

@@ -7,6 +7,7 @@ import pytest
 from credits import ledger
 from generation import lifecycle
 from tests.proofs.simulate import holes_in
+from tests.proofs.simulation.aims import AIMS, Aim, aim_of, seeds_for
 from tests.proofs.simulation.effects import lasting, writers
 from tests.proofs.simulation.faults import ANSWERS
 from tests.proofs.simulation.table import Table
@@ -17,7 +18,6 @@ from tests.proofs.simulation.world import Place
 def full() -> Table:
     table = Table(passed={Place("store", effect) for effect in lasting()})
     for place in table.passed:
-        table.deaths[place] += 1
         for asked, classes in ANSWERS.items():
             table.cells.update((place, asked, name) for name in classes)
     return table
@@ -41,11 +41,19 @@ def test_a_writer_that_no_step_came_by_is_a_hole(full: Table) -> None:
     assert list(holes_in(full)) == ["no step came by: lifecycle.done"]
 
 
-def test_a_place_without_a_death_is_a_hole(full: Table) -> None:
-    del full.deaths[Place("store", "fetch")]
-    assert list(holes_in(full)) == ["no step died: store: after fetch"]
-
-
 def test_an_answer_that_no_death_met_is_a_hole(full: Table) -> None:
     del full.cells[Place("store", "fetch"), "task", "one picture"]
     assert list(holes_in(full)) == ["never reached: store: after fetch × task: one picture"]
+
+
+def test_every_cell_that_can_be_is_aimed_at() -> None:
+    assert {aim_of(seed) for seed in range(len(AIMS))} == set(AIMS)
+
+
+def test_the_last_stories_are_about_what_is_missing() -> None:
+    missing = AIMS[3], AIMS[1000], Aim(Place("nowhere", "nothing"), "link", "gone")
+    seeds = seeds_for(missing, 5, 9_500)
+    assert [aim_of(seed) for seed in seeds] == [AIMS[3], AIMS[1000], AIMS[3], AIMS[1000], AIMS[3]]
+    assert len(set(seeds)) == 5
+    assert min(seeds) >= 9_500
+    assert seeds_for((), 3, 9_500) == [9_500, 9_501, 9_502]

@@ -19,6 +19,7 @@ from tests.proofs.simulation.kie import Kie
 from tests.proofs.simulation.world import Step, World
 
 USERS = {"ana": 600, "boris": 1200, "cyril": 5000}  # and what each has, in hundredths
+RICH = "cyril"
 MODELS = ("seedream-3.0/2k", "seedream/4.5-text-to-image")
 
 

@@ -168,6 +168,12 @@ RULES = (
         is_strict=False,
     ),
     Rule(
+        ("store: after lifecycle.put_off",),
+        {"link": tuple(name for name in ANSWERS["link"] if name != "not a picture")},
+        "the next picture's link has been asked since",
+        is_strict=False,
+    ),
+    Rule(
         ("poll: after lifecycle.give_up", "poll: after lifecycle.still_running"),
         {"createTask": (*YES, *NO)},
         "nobody tells of a task that has not ended, unless staff find it",

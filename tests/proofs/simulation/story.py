@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,142 +14,27 @@ from rq.timeouts import JobTimeoutException
 
 from generation.models import TakenBack
 from tests.proofs.simulation import stand_ins
+from tests.proofs.simulation.aims import (
+    AFTER_REPORTS,
+    DISCARDED,
+    GIVEN_UP,
+    NOWHERE,
+    OF_ANOTHER,
+    STEPS,
+    UNCLEAR,
+    Aim,
+    aim_of,
+)
 from tests.proofs.simulation.database import Database
-from tests.proofs.simulation.faults import ANSWERS, CLASS_OF, Faults
+from tests.proofs.simulation.faults import CLASS_OF, Faults
 from tests.proofs.simulation.files import Files
 from tests.proofs.simulation.kie import Kie, Task
-from tests.proofs.simulation.people import MODELS, USERS, People, Wish
-from tests.proofs.simulation.possible import LOST, NO, REPORTED, is_possible
+from tests.proofs.simulation.people import MODELS, RICH, USERS, People, Wish
 from tests.proofs.simulation.redis import Bells, Redis, Workers
 from tests.proofs.simulation.ticker import Ticker
 from tests.proofs.simulation.verdict import Verdict
 from tests.proofs.simulation.world import Clock, Endless, Place, Step, World
 
-# What each step leaves behind that lasts; it may die after any of it.
-STEPS = {
-    "place": ("lifecycle.place", "the bell for submit"),
-    "submit": (
-        "lifecycle.claim",
-        "a place in the window",
-        "the bell for submit",
-        "lifecycle.submitting",
-        "createTask, no answer yet",
-        "createTask",
-        "lifecycle.adopt",
-        "lifecycle.send_back",
-        "lifecycle.pause",
-        "lifecycle.fail",
-        "lifecycle.unclear",
-        "lifecycle.wait",
-    ),
-    "poll": (
-        "a place in the window",
-        "lifecycle.claim",
-        "recordInfo",
-        "lifecycle.no_news",
-        "lifecycle.still_running",
-        "lifecycle.succeeded",
-        "lifecycle.fail",
-        "lifecycle.give_up",
-        "the bell for store",
-    ),
-    "hear": (
-        "recordInfo",
-        "lifecycle.adopt",
-        "lifecycle.hurry",
-        "the bell for poll",
-        "callbacks.heard",
-    ),
-    "store": (
-        "lifecycle.claim",
-        "the bell for store",
-        "fetch",
-        "download-url",
-        "lifecycle.renew",
-        "decoding",
-        "the picture is stored",
-        "the thumbnail is stored",
-        "lifecycle.keep_stored",
-        "lifecycle.put_off",
-        "lifecycle.done",
-        "lifecycle.fail",
-        "lifecycle.give_up",
-        "lifecycle.discard",
-    ),
-    "callback": ("callbacks.keep", "the bell for hear", "the bell for poll"),
-    "tick": (
-        "lifecycle.unclear",
-        "lifecycle.give_up",
-        "lifecycle.put_off",
-        "the bell for submit",
-        "the bell for poll",
-        "the bell for store",
-        "the bell for hear",
-    ),
-    "cancel": ("lifecycle.cancel",),
-    "take back": ("lifecycle.take_back",),
-}
-# Places where a story seldom comes to, even where it aims there.
-RARE = (
-    Place("submit", "lifecycle.submitting"),
-    Place("store", "lifecycle.discard"),
-    Place("tick", "lifecycle.unclear"),
-    Place("tick", "lifecycle.give_up"),
-    Place("cancel", "lifecycle.cancel"),
-    Place("take back", "lifecycle.take_back"),
-)
-CELLS = [
-    (place, asked, name)
-    for step, effects in STEPS.items()
-    for place in (Place(step, effect) for effect in effects)
-    for asked, classes in ANSWERS.items()
-    for name in classes
-    if is_possible(place, asked, name)
-    for _time in range(3 if place in RARE else 1)
-]
-STRIDE = 7919  # through the cells, so that few stories, too, are of many kinds
-NOWHERE = Place("", "")
-BLOCKED = "account blocked"
-# Answers that lead to a place: without one of them hardly any step would come there.
-LEADS: dict[Place, tuple[tuple[str, str], ...]] = {
-    Place("submit", "lifecycle.send_back"): tuple(("createTask", name) for name in NO),
-    Place("submit", "lifecycle.pause"): (("createTask", BLOCKED),),
-    Place("submit", "lifecycle.fail"): (("createTask", "refused"),),
-    Place("submit", "lifecycle.unclear"): tuple(("createTask", name) for name in LOST),
-    Place("poll", "lifecycle.fail"): (("task", "none"), ("task", "fail")),
-    Place("poll", "lifecycle.give_up"): (("task", "never ends"),),
-    Place("hear", "lifecycle.adopt"): tuple(("createTask", name) for name in LOST),
-    Place("store", "lifecycle.renew"): (("link", "slow"),),
-    Place("store", "download-url"): (("link", "expired"), ("link", "gone")),
-    Place("store", "lifecycle.put_off"): (
-        ("link", "trouble"),
-        ("decoder", "dies"),
-        ("storage", "down or full"),
-    ),
-    Place("store", "lifecycle.fail"): (("link", "not a picture"), ("decoder", "bad picture")),
-    Place("store", "lifecycle.give_up"): (("link", "gone"),),
-    Place("tick", "lifecycle.give_up"): tuple(("createTask", name) for name in LOST),
-}
-# Where somebody has to have died first.
-FIRST = {
-    Place("tick", "lifecycle.unclear"): Place("submit", "createTask, no answer yet"),
-    Place("tick", "lifecycle.give_up"): Place("submit", "createTask, no answer yet"),
-    Place("tick", "lifecycle.put_off"): Place("store", "fetch"),
-    Place("store", "lifecycle.discard"): Place("store", "fetch"),
-}
-NO_GOOD = ("gone", "not a picture", "bad picture")
-# What can be, after one of several pictures was no good, because another is.
-NEEDS_A_GOOD_ONE = (
-    "lifecycle.put_off",
-    "lifecycle.keep_stored",
-    "lifecycle.done",
-    "lifecycle.give_up",
-)
-AFTER_REPORTS = ("hear", "callback", "tick")  # steps that follow KIE's callbacks, or their absence
-# Answers that only a story with two orders can have.
-OF_ANOTHER = ("another order's task", "another task's", "another order's")
-# Where credits have been taken back, and what was said then of a picture that comes.
-TAKES_BACK = {"lifecycle.take_back": None, "lifecycle.discard": TakenBack.DISCARD}
 DAY = 86_400.0
 VISITS = 3  # of staff to what is on their list after a day, when our patience has ended
 INJECTED = (OperationalError, JobTimeoutException)
@@ -193,9 +77,8 @@ class Story:
         self.audited = self.rng.choice((0.0, 0.02, 0.05))  # how many of the commits
         self.dying = self.rng.choice((0.0, 0.03, 0.1))  # how many of the steps
         self.dying_left = self.rng.choice((2, 4, 10))
-        self.aim = NOWHERE  # steps that come here mostly die here
+        self.aim = Aim()  # steps that come to its place mostly die there
         self.first = NOWHERE  # and here, so that others come there
-        self.answer = ""  # that somebody is going to get
         self.is_calm = False
         self._listen()
 
@@ -245,84 +128,66 @@ class Story:
         if rng.random() < 0.95:
             self._aim()
         # Seconds until all is well again.
-        trouble = 3000.0 if self.is_calm else rng.choice((30.0, 60.0, 100.0, 400.0, 400.0, 3000.0))
+        trouble = rng.choice((30.0, 60.0, 100.0, 400.0, 400.0, 3000.0))
+        if self.is_calm:  # what is forced is to happen before
+            trouble = 3000.0 if self.aim.place in (GIVEN_UP, UNCLEAR) else 400.0
         self._place_orders()
         if not self.is_calm:
             self._plan(rng.choice((0, 0, 1, 2)), trouble, self._redis_goes)
             self._plan(rng.choice((0, 0, 1)), trouble, self._redis_forgets)
             self._plan(rng.choice((0, 0, 0, 1)), trouble, self._power_goes)
-        self._plan(rng.choice((0, 1, 3)), trouble * 3, self.people.look_after)
-        if BLOCKED in self.faults.forced["createTask"]:  # and is paid for before all is well
+            self._plan(rng.choice((0, 1, 3)), trouble * 3, self.people.look_after)
+        if "account blocked" in self.faults.forced["createTask"]:  # the bill is paid before that
             self._plan(3, 100.0, self.people.look_after)
         world.later(trouble, self._all_is_well)
 
     def _aim(self) -> None:
-        """Makes sure of a rare meeting: deaths at this place, of orders that get this answer.
-
-        In a calm story hardly anything else goes wrong, so that it comes to that.
-        """
+        """Makes sure of a rare meeting. In a calm story hardly anything else goes wrong, so that it
+        comes to that."""
         rng = self.rng
-        self.aim, asked, self.answer = CELLS[self.world.seed * STRIDE % len(CELLS)]
-        self.first = FIRST.get(self.aim, NOWHERE)
-        if self.aim.after == "lifecycle.done" and asked == "decoder":
-            self.first = Place("store", "lifecycle.keep_stored")  # it is not asked again
-        self.dying_left = rng.choice((4, 10))
-        self.is_calm = rng.random() < 0.7
+        self.aim = aim_of(self.world.seed)
+        self.first = self.aim.first
+        self.is_calm = rng.random() < 0.8
+        self.dying_left = rng.choice((2, 4) if self.is_calm else (4, 10))
         if self.is_calm:
             self.faults.calm()
-        if self.aim.step in AFTER_REPORTS or asked == "callback" or self.is_calm:
+        for answer in self.aim.answers(rng):
+            self.faults.force(*answer)
+        if self.is_calm or self.aim.place.step in AFTER_REPORTS or self.aim.asked == "callback":
             settings.PUBLIC_URL = stand_ins.SITE
-        if self.aim == Place("submit", "lifecycle.wait"):
+        if self.aim.answer == "unsigned":  # where that matters, it is refused
+            settings.KIE_WEBHOOK_KEY = ""
+        if self.aim.place == Place("submit", "lifecycle.wait"):
             settings.KIE_CREATES = 1
-        self.faults.force(asked, self.answer)
-        for lead in self._leads(asked):
-            self.faults.force(*lead)
-
-    def _leads(self, asked: str) -> Iterator[tuple[str, str]]:
-        """Answers that lead to where this story aims."""
-        rng, after = self.rng, self.aim.after
-        if self.answer in NO_GOOD and after in NEEDS_A_GOOD_ONE:
-            yield "task", "several pictures"
-        if asked == "decoder" and after in ("lifecycle.fail", "lifecycle.give_up"):
-            yield "link", "fine"  # at first
-        if asked == "download-url":
-            yield "link", "expired"
-        if self.aim in LEADS:
-            yield rng.choice(LEADS[self.aim])
-        elif self.aim.step in AFTER_REPORTS:
-            yield "createTask", rng.choice(LOST)
-        if self.aim.step == "tick" and after in ("lifecycle.unclear", "lifecycle.give_up"):
-            if asked != "callback":
-                yield "callback", "late" if after == "lifecycle.unclear" else "after give-up"
-            elif self.answer in REPORTED:
-                yield "task", "fail"  # with KIE's 501, which does not say whose task it is
 
     def _place_orders(self) -> None:
         rng = self.rng
-        others = self.answer in OF_ANOTHER or settings.KIE_CREATES == 1
+        others = self.aim.answer in OF_ANOTHER or settings.KIE_CREATES == 1
         wishes = 1 if self.is_calm else rng.choice((1, 1, 1, 2, 2, 3))
         for number in range(others + wishes):
             model = rng.choice((MODELS[0], MODELS[0], MODELS[1]))
-            wish = Wish(f"wish {number + 1}", rng.choice(list(USERS)), model, rng.random() < 0.5)
+            user = RICH if self.is_calm else rng.choice(list(USERS))
+            wish = Wish(f"wish {number + 1}", user, model, rng.random() < 0.5)
             at = rng.choice((0.0, 0.5, rng.uniform(0, 30)))
-            for _click in range(rng.choice((1, 1, 1, 2))):
+            for _click in range(1 if self.is_calm else rng.choice((1, 1, 1, 2))):
                 self._at(at, self.people.click, wish)
-            if self._changes_mind(self.aim.step == "cancel"):
-                later = rng.choice((2, 5, 8) if self.is_calm else (0.01, 0.2, 5, 60))
-                self._at(at + later, self.people.cancel, wish)
-            if self._changes_mind(self.aim.after in TAKES_BACK):
-                then = TAKES_BACK.get(self.aim.after) or rng.choice(list(TakenBack))
-                self._at(at + self._until_taken_back(), self.people.take_back, wish, then)
-
-    def _until_taken_back(self) -> float:
-        """Seconds from the click."""
-        if self.aim.after == "lifecycle.discard":
-            return self.rng.choice((8, 20))  # somebody has died in the meantime
-        calmly, wildly = (0.1, 0.3, 1, 3, 8, 70), (0.1, 0.3, 1, 5, 60, 2500)
-        return self.rng.choice(calmly if self.is_calm else wildly)
+            if self._changes_mind(self.aim.place.step == "cancel"):
+                self._at(at + rng.choice((0.01, 0.2, 5, 60)), self.people.cancel, wish)
+            if self._changes_mind(self.aim.place.step == "take back"):
+                later = rng.choice((0.1, 0.3, 1, 5, 20, 60, 2500))
+                self._at(at + later, self.people.take_back, wish, rng.choice(list(TakenBack)))
 
     def _changes_mind(self, is_aim: bool) -> bool:
-        return self.rng.random() < (0.9 if is_aim else 0.0 if self.is_calm else 0.2)
+        """By chance. In a calm story it is at the right moment (`_has_met`, `_on_death`)."""
+        return not self.is_calm and self.rng.random() < (0.9 if is_aim else 0.2)
+
+    def _has_met(self, wish: Wish) -> None:
+        """The order has got the answer that this story is about."""
+        if self.aim.place.step == "cancel":
+            self._at(1, self.people.cancel, wish)
+        if self.aim.place.step == "take back":
+            for later in (0.05, 15):
+                self._at(later, self.people.take_back, wish, self.rng.choice(list(TakenBack)))
 
     def _at(self, seconds: float, do: Any, *arguments: Any) -> None:
         self.world.later(seconds, lambda: do(*arguments))
@@ -392,11 +257,12 @@ class Story:
         if step.is_spared:
             return
         rng = self.rng
-        aimed = next((p for p in (self.first, self.aim) if p.step == step.name), None)
-        if self.dying_left > 0 and rng.random() < (0.9 if aimed else self.dying):
+        places = (self.first, self.aim.place)
+        aimed = next((place for place in places if place.step == step.name), None)
+        if self.dying_left > 0 and rng.random() < (0.95 if aimed else self.dying):
             step.dies_after = rng.randint(1, len(STEPS[step.name]))
             step.dies_in = rng.choice((0, 0, 0, 1, 2, 4))
-            if aimed and rng.random() < 0.8:
+            if aimed and rng.random() < (0.95 if self.is_calm else 0.7):
                 step.dies_at, step.dies_in = aimed.after, rng.choice((0, 0, 0, 1))
 
     def _on_death(self, step: Step) -> None:
@@ -405,6 +271,10 @@ class Story:
         self.dying_left -= bool(orders)
         if step.place == self.first:
             self.first = NOWHERE
+            if self.aim.place == DISCARDED:
+                for order in orders:
+                    wish = self.people.wishes[order]
+                    self._at(5, self.people.take_back, wish, TakenBack.DISCARD)
         self.deaths.append(Death(step.place, orders, step.answers))
 
     def _orders_of(self, words: set[str], tokens: set[str]) -> list[str]:
@@ -428,6 +298,8 @@ class Story:
         self.lives[order][asked].append(name)
         if step:
             step.answers[order][asked] = name
+        if self.is_calm and name == self.aim.answer and order in self.people.wishes:
+            self._has_met(self.people.wishes[order])
 
     def _on_accept(self, task: Task) -> None:
         if task.fate == "never ends" and self.rng.random() < 0.98:

@@ -58,10 +58,6 @@ class Table:
         """What a step leaves behind somewhere in the product, and no step of a story has."""
         return sorted(lasting() - {place.after for place in self.passed})
 
-    def survived(self) -> list[Place]:
-        """Places where no step has died."""
-        return [place for place in self.places if not self.deaths[place]]
-
     def unreached(self) -> list[Cell]:
         """Cells that are possible and empty."""
         return [
