@@ -33,7 +33,7 @@ from generation.models import Generation, ImageSettings, KieModel, State
 from projects.access import issue_token
 from projects.models import Character, Member, Project, Role, Scene
 from tests import servers
-from tests.test_jobs import ENDS, take_steps
+from tests.test_jobs import ENDS, go_on_when_asked, take_steps
 
 pytestmark = pytest.mark.django_db
 
@@ -176,9 +176,14 @@ class TestItIsWhatHappens:
         return generation
 
     def test_from_the_click_to_the_take(
-        self, film: Project, kie: Sandbox, caplog: pytest.LogCaptureFixture
+        self,
+        film: Project,
+        kie: Sandbox,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         caplog.set_level(logging.INFO)
+        go_on_when_asked(monkeypatch)
         found = flow(film)
         generation = self.live(found, kie)
 
