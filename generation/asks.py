@@ -77,10 +77,10 @@ def take_back(ask: Ask) -> bool:
     return bool(Ask.objects.filter(pk=ask.pk, answer="").delete()[0])
 
 
-def asked_by(user: User) -> AskQuerySet:
-    """Those that wait for an answer or got one lately, the newest first."""
+def asked_by(user: User, **about: str) -> AskQuerySet:
+    """Those that wait for an answer or got one lately, the newest first; `about` narrows them."""
     news = Q(answer="") | Q(answered_at__gt=timezone.now() - NEWS)
-    rows = Ask.objects.filter(news, member__user=user).order_by("-asked_at", "-pk")
+    rows = Ask.objects.filter(news, member__user=user, **about).order_by("-asked_at", "-pk")
     return rows.select_related("member__project__owner", "scene", "character", "order")[:MOST_SHOWN]
 
 
@@ -134,9 +134,11 @@ def _answer(ask: Ask, answer: Answer, word: str) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """An ask as it could be approved now: exactly one of `order` and `refused` is set."""
+    """An ask as it could be approved now: exactly one of `order` and `refused` is set. `source` is
+    the picture that is to be worked on, where one is, and where it is still there."""
 
     ask: Ask
+    source: Take | None
     order: Order | None
     refused: OrderRefused | None
 
@@ -169,15 +171,16 @@ def _requests_of(asks: AskQuerySet) -> list[Request]:
 def _request(
     ask: Ask, takes: dict[str, Take], faces: dict[str, Take], known: dict[tuple[str, str], Basis]
 ) -> Request:
+    source = takes.get(ask.wish.get("source", ""))
     try:
         cast = members(ask.scene.cast.all(), faces) if ask.scene else None
         wish = _wish_of(ask, takes, cast=cast)
         key = (ask.member.project_id, wish.model)
         if key not in known:
             known[key] = orders.basis_for(wish)
-        return Request(ask, orders.prepare(wish, known[key]), None)
+        return Request(ask, source, orders.prepare(wish, known[key]), None)
     except OrderRefused as refused:
-        return Request(ask, None, refused)
+        return Request(ask, source, None, refused)
 
 
 # A wish, written down

@@ -1,7 +1,8 @@
 """How each model has done on this site: how long it takes, how often it fails, what is kept of it.
 
 From the orders of the last 90 days, for all models at once in three queries. On a large site these
-take seconds: so a worker asks them, when a page has found that what is known is some minutes old.
+take seconds: so a worker asks them, when a page has found that nothing is known, or that it is some
+minutes old. A page never waits for them: until they are known it says nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +14,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, F, Q, QuerySet, Sum, Window
-from django.db.models.functions import RowNumber
+from django.db.models import (
+    Case,
+    Count,
+    F,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    When,
+    Window,
+)
+from django.db.models.functions import Coalesce, Least, RowNumber
 from django.utils import timezone
 
 from generation import doorbell
@@ -45,8 +58,8 @@ class Record:
     """Of one model. What is worked out is None where too little is known.
 
     `usual` and `slow` are the seconds from being sent to being stored of half, and of 95 %, of the
-    orders. `takes` of a scene or a character came of pictures that `paid_for` were paid for, and
-    `kept` of them are shown there.
+    orders. `takes` of a scene or a character came of orders that charged for `paid_for` pictures,
+    and `kept` of them are shown there.
     """
 
     usual: int | None = None
@@ -78,24 +91,22 @@ NOTHING = Record()
 
 
 def all_records() -> dict[int, Record]:
-    """By the model's pk; a model that was not ordered is not in it."""
+    """By the model's pk; a model that was not ordered is not in it, and as long as nothing is known
+    none is."""
     found = cache.get_many([KNOWN, FRESH])
-    if KNOWN not in found:
-        return find_out()
     if FRESH not in found and cache.add(FRESH, 1, FRESH_SECONDS):
         doorbell.ring("measure")
-    known: dict[int, Record] = found[KNOWN]
+    known: dict[int, Record] = found.get(KNOWN, {})
     return known
 
 
-def find_out() -> dict[int, Record]:
-    records = _records(timezone.now() - BACK)
-    cache.set(KNOWN, records, KNOWN_SECONDS)
+def find_out() -> None:
+    """What is known from now on. For a worker: it may take seconds."""
+    cache.set(KNOWN, records_since(timezone.now() - BACK), KNOWN_SECONDS)
     cache.set(FRESH, 1, FRESH_SECONDS)
-    return records
 
 
-def _records(since: datetime) -> dict[int, Record]:
+def records_since(since: datetime) -> dict[int, Record]:
     times, kept = _times(since), _kept(since)
     records = {}
     for model, ended, failed, paid_for in _ends(since):
@@ -127,15 +138,27 @@ def _usual_and_slow(times: Sequence[float]) -> tuple[int | None, int | None]:
 
 
 def _ends(since: datetime) -> list[tuple[int, int, int, int | None]]:
-    """(model, orders that count, those of them that failed, pictures paid for on the board)."""
+    """(model, orders that count, those of them that failed, pictures paid for on the board).
+
+    An order is charged for as many of its pictures as came (`lifecycle.charge_for`).
+    """
     done = Q(state=State.DONE)
     failed = Q(state__in=(State.FAILED, State.REVIEW), reason__in=AT_FAULT)
     on_the_board = done & (Q(scene__isnull=False) | Q(character__isnull=False))
     recent = Generation.objects.filter(created_at__gte=since).order_by()
-    counted = recent.values("model_id").annotate(
+    came = Output.objects.filter(generation=OuterRef("pk"), take__isnull=False).order_by()
+    how_many = Subquery(came.values("generation").annotate(n=Count("pk")).values("n"))
+    # Most orders are for one picture; only for the others their pictures are counted.
+    charged = Case(
+        When(count=1, then=1),
+        default=Least("count", Coalesce(how_many, 0)),
+        output_field=IntegerField(),
+    )
+    counted = recent.annotate(charged=charged).values("model_id")
+    counted = counted.annotate(
         ended=Count("pk", filter=done | failed),
         failed=Count("pk", filter=failed),
-        paid_for=Sum("count", filter=on_the_board),
+        paid_for=Sum("charged", filter=on_the_board),
     )
     return list(counted.values_list("model_id", "ended", "failed", "paid_for"))
 

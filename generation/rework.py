@@ -13,11 +13,12 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from generation import defaults, orders
+from generation import defaults, orders, records
 from generation.models import AUTO, Generation, KieModel, Operation, PromptUse, Slot
 from generation.orders import Basis
 from generation.parents import numbers_of
 from generation.pricing import Quote, percent_for
+from generation.records import Record
 from generation.references import fits
 from generation.wishes import OrderRefused, Wish
 from projects.cast import members, pictures_of
@@ -70,13 +71,15 @@ class Companion:
 @dataclass(frozen=True)
 class Choice:
     """A model for the work. `quotes` has the price of one picture at each resolution ("" for a
-    model without any) at which it can be ordered, `refused` why not at the others."""
+    model without any) at which it can be ordered, `refused` why not at the others. `record` is how
+    the model has done here, whatever it was to do."""
 
     model: KieModel
     quotes: dict[str, Quote]
     refused: dict[str, OrderRefused]
     longest_edge: int  # of the picture
     sends_copy: bool  # the picture is larger than the model takes, so a smaller copy is sent
+    record: Record
 
     @property
     def is_able(self) -> bool:
@@ -123,6 +126,16 @@ class Choice:
         return found if found[0][1].credits != found[-1][1].credits else [("", self.quote)]
 
     @property
+    def per_kept(self) -> int | None:
+        """What a picture that is kept comes to, in hundredths."""
+        return self.record.per_kept(self.quote.credits)
+
+    @property
+    def at(self) -> str:
+        """The resolution that `per_kept` is about, where there are several prices."""
+        return self.resolution if len(self.prices) > 1 else ""
+
+    @property
     def takes_words(self) -> bool:
         return self.model.prompt_use != PromptUse.NONE
 
@@ -157,7 +170,7 @@ class Choice:
 @dataclass(frozen=True)
 class Bench:
     """A take, what is to be done with it, and by which models. `number` is the take's own;
-    `percent` is its payer's multiplier."""
+    `percent` is its payer's multiplier; `records` has how the models have done, by their pk."""
 
     take: Take
     subject: Scene | Character
@@ -166,6 +179,7 @@ class Bench:
     company: tuple[Companion, ...]
     models: tuple[KieModel, ...]
     percent: int
+    records: dict[int, Record]
 
     @property
     def title(self) -> str:
@@ -227,6 +241,7 @@ class Bench:
             refused,
             longest_edge=max(self.take.width, self.take.height),
             sends_copy=field is not None and not field.task_of and not fits(field, self.take),
+            record=self.records.get(model.pk, records.NOTHING),
         )
         for resolution in choice.resolutions:
             try:
@@ -266,6 +281,7 @@ def bench_for(take: Take, subject: Scene | Character, operation: Operation) -> B
         company=tuple(_company(take, subject, numbers)),
         models=tuple(model for model in active if model.can(operation)),
         percent=percent_for(subject.project.owner),
+        records=records.all_records(),
     )
 
 

@@ -61,7 +61,8 @@ def brought(made: Generation, subject: Scene | Character, number: int = 1) -> li
 
 
 def record_of(model: KieModel) -> records.Record:
-    return records.find_out().get(model.pk, records.NOTHING)
+    records.find_out()
+    return records.all_records().get(model.pk, records.NOTHING)
 
 
 def test_half_are_quicker_and_nearly_all_are(model: KieModel, alice: User) -> None:
@@ -157,6 +158,16 @@ def test_several_pictures_of_one_price_are_paid_once(
     assert (record.kept_percent, record.per_kept(400)) == (17, 400)
 
 
+def test_an_order_that_brought_fewer_is_charged_for_those(
+    model: KieModel, alice: User, scene: Scene
+) -> None:
+    brought(order(model, alice, scene=scene, project=scene.project, count=6), scene, number=4)
+    brought(order(model, alice, scene=scene, project=scene.project), scene)
+    record = record_of(model)
+    assert (record.takes, record.paid_for, record.kept) == (5, 5, 1)
+    assert record.per_kept(400) == 2000
+
+
 @pytest.mark.parametrize(
     ("price", "record", "costs"),
     [
@@ -173,7 +184,7 @@ def test_credits_a_kept_picture(price: int, record: records.Record, costs: int |
 def test_all_models_at_once(alice: User, scene: Scene) -> None:
     def ask() -> int:
         with CaptureQueriesContext(connection) as captured:
-            records._records(timezone.now() - records.BACK)
+            records.records_since(timezone.now() - records.BACK)
         return len(captured)
 
     few = ask()
@@ -197,6 +208,13 @@ def test_what_is_known_is_shown_until_a_worker_knows_better(
     model: KieModel, alice: User, bells: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order(model, alice)
+    with CaptureQueriesContext(connection) as captured:
+        assert records.all_records() == {}, "a page does not wait for it"
+    assert not any("generation_generation" in query["sql"] for query in captured)
+    records.cache.clear()
+    assert bells() == ["generation.jobs.measure"], "a worker finds it out"
+    jobs.measure()
+    django_rq.get_queue("pictures").empty()
     assert records.all_records()[model.pk].ended == 1
     order(model, alice)
     assert bells() == []

@@ -18,6 +18,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from credits import ledger
+from generation import records
 from generation.models import Generation, KieModel, Price, State
 from projects.models import Character, Member, Project, Role, Scene, Take
 from tests import stages
@@ -447,6 +448,21 @@ def test_a_model_that_needs_somebody_begins_with_the_cast(
     assert picked(html, "references") == [miro.takes.get().pk]
 
 
+def test_how_the_models_have_done_stands_beside_them(client: Client, take: Take) -> None:
+    assert "usually" not in words(page(client, take)), "nothing is known yet"
+    known = records.Record(24, 80, ended=100, takes=100, kept=50, paid_for=100)
+    records.cache.set(records.KNOWN, {KieModel.objects.get(model_id=CRISP).pk: known})
+    record = "usually 24 s, slow 1 min 20 s · 50 % kept here → 1 credit a kept picture"
+    html = page(client, take)
+    (row,) = re.findall(rf'<label class="model(?:(?!</label>).)*"{CRISP}".*?</label>', html)
+    assert record in words(row)
+    assert words(html).count("usually 24 s") == 1, "few models are all in sight"
+    lite = KieModel.objects.get(model_id=LITE)
+    records.cache.set(records.KNOWN, {lite.pk: known})
+    (chosen,) = re.findall(r'id="chosen-model".*?</summary>', page(client, take, "edit"), re.DOTALL)
+    assert "usually 24 s, slow 1 min 20 s · 50 % kept here →" in words(f"<i {chosen}")
+
+
 # The mask
 
 
@@ -570,6 +586,7 @@ def test_no_more_queries_for_more_models_takes_and_characters(
     assert take.scene
     stages.add_take(take.scene)
     take.scene.cast.add(stages.add_character(project, "Miro"))
+    records.find_out()
     few = queries(client, take, work)
     model = KieModel.objects.get(model_id=LITE if work == "edit" else CRISP)
     for number in range(6):

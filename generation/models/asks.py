@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from generation.models.catalogue import Operation
 from generation.models.orders import Generation
 from projects.ids import new_id
 from projects.models import Character, Member, Role, Scene
@@ -65,3 +66,9 @@ class Ask(models.Model):
     @property
     def subject(self) -> Scene | Character | None:
         return self.scene or self.character
+
+    @property
+    def work(self) -> str:
+        """What it is to do to a picture that is there; "" for a picture from words."""
+        operation = self.wish.get("operation")
+        return str(Operation(operation).label) if operation else ""

@@ -14,10 +14,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from generation import orders
+from generation import asks, orders
+from generation.allowance import budget_of
 from generation.board import kind_of
 from generation.forms import ClickForm
-from generation.models import Generation, Operation
+from generation.models import Ask, Generation, Operation
 from generation.orders import Order, Terms
 from generation.rework import Bench, bench_for
 from generation.rework_form import FIELDS, MaskForm, ReworkForm
@@ -31,9 +32,9 @@ from projects.models import Role
 @login_required
 @never_cache  # a button kept by a browser would carry a key that has been used
 def rework(request: Request, take_id: str, operation: str) -> HttpResponse:
-    """A POST orders; with `show` it shows the form with its values, and what they cost. For htmx
-    that is the part of the form which depends on the model. `?again=` names an order whose values
-    it begins with."""
+    """A POST orders, or with `ask` asks whoever pays. With `show` it shows the form with its values
+    and what they cost, for htmx the part of the form which depends on the model. `?again=` names an
+    order whose values it begins with."""
     bench = _bench(request, take_id, Operation(operation))
     if request.method != "POST":
         form = ReworkForm(bench, initial=_again(bench, request.GET.get("again", "")))
@@ -64,6 +65,9 @@ def _order(request: Request, bench: Bench, form: ReworkForm, mask: MaskForm) -> 
     terms = Terms(request.user, click.cleaned_data["key"], click.cleaned_data["price"])
     wish = form.wish(mask.take)
     try:
+        if "ask" in request.POST:
+            asks.ask(wish, request.user, click.cleaned_data["price"])
+            return HttpResponseRedirect(request.path)  # where it is said that it waits
         if not orders.placed(wish, terms.user, terms.key):
             orders.place(form.prepared(wish), terms)
     except OrderRefused as refused:
@@ -95,19 +99,24 @@ def _page(
     wrong = form.errors or (mask.errors and "show" not in request.POST)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK
     made = Generation.objects.filter(outputs__take=bench.take).select_related("model").first()
+    project = bench.subject.project
+    budget = budget_of(request.user, project)
     return render(
         request,
         "generation/rework.html#answer" if request.htmx else "generation/rework.html",
         {
             "bench": bench,
             "take": bench.take,
-            "project": bench.subject.project,
+            "project": project,
             "kind": kind_of(bench.subject),
             "made": made,
             "form": form,
             "mask": mask,
             "offer": offer,
             "impossible": impossible,
+            "budget": budget,
+            "must_ask": offer is not None and not budget.covers(offer.quote.credits),
+            "asked": _asked(request, bench) if budget.member else (),
             "refused": refused,
             "key": uuid4().hex,
         },
@@ -123,6 +132,13 @@ def _offer(form: ReworkForm, mask: MaskForm) -> tuple[Order | None, OrderRefused
         return form.offer(mask.take), None
     except OrderRefused as refused:
         return None, refused
+
+
+def _asked(request: Request, bench: Bench) -> list[Ask]:
+    """What this person asked for of this work on this take, and got no yes."""
+    about = {"wish__source": bench.take.pk, "wish__operation": bench.operation.value}
+    found = asks.asked_by(request.user, **about)
+    return [ask for ask in found if ask.answer != Ask.Answer.APPROVED]
 
 
 def _again(bench: Bench, order_id: str) -> dict[str, Any]:
