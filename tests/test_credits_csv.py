@@ -93,7 +93,28 @@ def test_it_is_the_selection_of_the_page(alice: User, bob: User, project: Projec
         stages.done(stages.ordered(stages.add_scene(project, user.username), user))
     assert len(table(alice)) == 5
     assert [row["Ordered by"] for row in table(alice, person=str(bob.pk))] == ["bob", "bob"]
-    assert table(alice, project="nobody") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"project": "nobody"}, "Project"),
+        ({"person": "nobody"}, "Ordered by"),
+        ({"since": "yesterday"}, "From"),
+        ({"kind": "stolen"}, "Entries"),
+    ],
+)
+def test_a_wrong_selection_is_no_empty_table(
+    alice: User, query: dict[str, str], field: str
+) -> None:
+    stages.give_credits(alice, 25_000)
+    response = download(alice, **query)
+    assert response.status_code == 422
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert "Content-Disposition" not in response
+    said = response.content.decode().splitlines()
+    assert said[0] == "Nothing was selected."
+    assert said[1].startswith(f"{field}: ")
 
 
 def test_it_is_written_while_it_is_read(alice: User, project: Project) -> None:

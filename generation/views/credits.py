@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.formats import get_format
@@ -55,9 +56,16 @@ def credits(request: Request) -> HttpResponse:
 @require_safe
 @login_required
 @never_cache
-def credits_csv(request: Request) -> StreamingHttpResponse:
-    """The same selection as a table for spreadsheets, written while it is read."""
-    statement, _form, entries = _selected(request)
+def credits_csv(request: Request) -> HttpResponseBase:
+    """The same selection as a table for spreadsheets, written while it is read. A selection that is
+    wrong gets words: an empty table would look like nothing spent."""
+    statement, form, entries = _selected(request)
+    if form.errors:
+        return HttpResponse(
+            _what_is_wrong(form),
+            content_type="text/plain; charset=utf-8",
+            status=HTTPStatus.UNPROCESSABLE_ENTITY,
+        )
     lines = _lines(statement, entries.iterator(ROWS_AT_ONCE))
     answer = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = 'attachment; filename="credits.csv"'
@@ -69,6 +77,12 @@ def _selected(request: Request) -> tuple[Statement, SelectionForm, Entries]:
     form = SelectionForm(request.GET, statement=statement)
     entries = statement.entries(form.selection) if form.is_valid() else statement.nothing()
     return statement, form, entries
+
+
+def _what_is_wrong(form: SelectionForm) -> str:
+    """A line for each field: its label, and what is wrong with it."""
+    said = [f"{form[name].label}: {' '.join(words)}" for name, words in form.errors.items()]
+    return "\n".join([_("Nothing was selected."), *said])
 
 
 class Echo:
