@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from projects import files
-from projects.models import ApiToken, Character, Member, Project, Scene, Take
+from projects.models import ApiToken, Character, Project, Scene, Take
 
 NO_PICTURE = "–"
 
@@ -45,12 +45,6 @@ def picture_of(take_id: str | None) -> str:
     )
 
 
-class MemberInline(admin.TabularInline):  # type: ignore[type-arg]
-    model = Member
-    extra = 0
-    autocomplete_fields = ["user"]
-
-
 def _counted(rows: type[Scene] | type[Take]) -> Coalesce:
     """How many rows of this kind a project has."""
     of_project = rows._default_manager.filter(project=OuterRef("pk")).order_by().values("project")
@@ -68,7 +62,6 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     autocomplete_fields = ["owner"]
     fields = ["name", "owner", "style", "id", "created_at", "updated_at"]
     readonly_fields = ["id", "created_at", "updated_at"]
-    inlines = [MemberInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
         counts = {"scene_count": _counted(Scene), "take_count": _counted(Take)}

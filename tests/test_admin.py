@@ -30,6 +30,7 @@ from credits.models import CreditLedger, LedgerEntry
 from generation import breaker, lifecycle, orders, records
 from generation.models import (
     MOST_DEATHS,
+    Ask,
     Breaker,
     Callback,
     Difference,
@@ -43,7 +44,7 @@ from generation.models import (
     State,
 )
 from generation.pricing import quote
-from projects.models import ApiToken, Character, Member, Project, Scene, Take
+from projects.models import ApiToken, Character, Invitation, Member, Project, Scene, Take
 from projects.pictures import Picture, check, store
 from tests import stages
 
@@ -141,6 +142,8 @@ def test_a_superuser_sees_every_list(at_admin: Client, scene: Scene, address: st
     Difference.objects.create(generation=place(scene), booked=650, used=800)
     take_of(scene)
     ApiToken.objects.create(user=scene.project.owner, name="t", digest="d")
+    Invitation.objects.create(project=scene.project, email="d@example.com", role=1, digest="d")
+    Ask.objects.create(member=Member.objects.get(), scene=scene, wish={}, price=650)
     Character.objects.create(project=scene.project, name="Miro")
     Pause.objects.create(provider="kie", why="empty")
     page = text(at_admin.get(address))

@@ -10,12 +10,15 @@ from generation.admin.multipliers import MultiplierAdmin
 from generation.admin.orders import GenerationAdmin
 from generation.admin.pauses import BreakerAdmin, PauseAdmin
 from generation.admin.projects import ProjectAdmin
+from generation.admin.sharing import AskAdmin, InvitationAdmin
 
 __all__ = [
+    "AskAdmin",
     "BalanceSampleAdmin",
     "BreakerAdmin",
     "DifferenceAdmin",
     "GenerationAdmin",
+    "InvitationAdmin",
     "KieModelAdmin",
     "MultiplierAdmin",
     "PauseAdmin",

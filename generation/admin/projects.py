@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 import projects.admin
 from generation import defaults
+from generation.admin.sharing import MemberInline
 from generation.models import ImageSettings, KieModel
 from generation.replacement import projects_on, uses_of
 from projects.models import Project
@@ -100,5 +101,5 @@ admin.site.unregister(Project)
 
 @admin.register(Project)
 class ProjectAdmin(projects.admin.ProjectAdmin):
-    inlines = [*projects.admin.ProjectAdmin.inlines, ImageSettingsInline]
+    inlines = [MemberInline, ImageSettingsInline]
     list_filter = [ModelFilter]
