@@ -41,7 +41,8 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[:
 # Where the outside reaches this site, e.g. https://studio.example: KIE's callbacks need it.
 PUBLIC_URL = base_url("PUBLIC_URL")
 PUBLIC_IS_HTTPS = PUBLIC_URL.startswith("https://")
-# May strangers make an account, and how many credits (whole ones) does it start with?
+# May strangers make an account (if not, only who is invited to a project), and how many credits
+# (whole ones) does it start with?
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", default=True)
 WELCOME_CREDITS = env.int("WELCOME_CREDITS", default=0)
 
@@ -216,7 +217,10 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 ACCOUNT_ADAPTER = "imagegen.accounts.AccountAdapter"
-ACCOUNT_FORMS = {"login": "imagegen.accounts.NameOrEmailForm"}
+ACCOUNT_FORMS = {
+    "login": "imagegen.accounts.NameOrEmailForm",
+    "signup": "imagegen.accounts.InvitedForm",
+}
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"

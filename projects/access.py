@@ -90,11 +90,22 @@ def invitation_for(user: User, key: str) -> Invitation:
     if key.isascii() and key.isdigit():
         found = invitations_to(user).filter(pk=int(key[:18])).first()
     else:
-        by_token = Invitation.objects.filter(digest=digest_of(key))
-        found = by_token.select_related("project__owner").first()
+        found = _by_token(key).first()
     if found is None or not (found.is_open or role_in(user, found.project)):
         raise Http404
     return found
+
+
+def invitation_by_token(token: str) -> Invitation | None:
+    """The open one whose link this token is from. Holding it is the permission: nobody guesses 256
+    bits, and of the token only a digest is stored."""
+    found = _by_token(token).first()
+    return found if found is not None and found.is_open else None
+
+
+def _by_token(token: str) -> QuerySet[Invitation]:
+    by_token = Invitation.objects.filter(digest=digest_of(token))
+    return by_token.select_related("project__owner")
 
 
 def issue_token(user: User, name: str) -> str:

@@ -31,7 +31,8 @@ def invitation(request: Request, key: str) -> HttpResponse:
     except Http404:
         return _gone(request)
     if access.role_in(request.user, found.project):
-        messages.info(request, _("You are in this project already."))
+        if found.accepted_by_id != request.user.pk:
+            messages.info(request, _("You are in this project already."))
         return redirect("generation:board", found.project_id)
     if request.method != "POST":
         context = {"invitation": found, "project": found.project}
