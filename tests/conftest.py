@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from imagegen.processes import Processes
 from imagegen.run import start_valkey
 from tests import servers
+from tests.watched import watch
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -64,19 +65,33 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.DATABASES["default"]["TEST"] = {"NAME": str(FOLDER / "test.sqlite3")}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL run those that touch the database: the others have been run on SQLite."""
+    """All that work the running site go to one process: it and its browser are started once, and
+    two of them would starve each other of two processors. The other processes need none.
+
+    On PostgreSQL run those whose outcome a database may change: the others have been run on SQLite.
+    """
     from django.db import connection
 
+    for item in items:
+        if "site" in fixtures_of(item):
+            item.add_marker(pytest.mark.xdist_group("site"))
     if connection.vendor == "postgresql":
-        config.hook.pytest_deselected(items=[i for i in items if not touches_the_database(i)])
-        items[:] = filter(touches_the_database, items)
+        config.hook.pytest_deselected(items=[i for i in items if not depends_on_the_database(i)])
+        items[:] = filter(depends_on_the_database, items)
 
 
-def touches_the_database(item: pytest.Item) -> bool:
+def depends_on_the_database(item: pytest.Item) -> bool:
     """pytest-django refuses the database to a test without these; the site has one of its own."""
-    fixtures = {"db", "site"} & set(getattr(item, "fixturenames", ()))
-    return bool(fixtures) or item.get_closest_marker("django_db") is not None
+    if item.get_closest_marker("looks"):
+        return False
+    has_one = bool({"db", "site"} & fixtures_of(item))
+    return has_one or item.get_closest_marker("django_db") is not None
+
+
+def fixtures_of(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
 
 
 def pytest_unconfigure() -> None:
@@ -251,14 +266,12 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, site: servers.Site) -> Iterator[Page]:
     """A browser of its own for this test, at the running site; what breaks there breaks here."""
     context = browser.new_context(base_url=site.url, viewport={"width": 1280, "height": 800})
+    wrong = watch(context)
     page = context.new_page()
     page.set_default_timeout(15_000)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     yield page
     context.close()
-    assert errors == []
+    assert wrong == []
 
 
 @pytest.fixture(scope="session")

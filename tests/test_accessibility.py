@@ -1,4 +1,5 @@
-"""Every page against WCAG 2.2 AA by axe-core, in light and in dark, at a desk and on a phone."""
+"""Every page against WCAG 2.2 AA by axe-core, in light and in dark, at a desk and on a phone; and
+on none of them does anything go wrong beside it: for the console, or for the CSP."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ from playwright.sync_api import Browser, Page, expect
 from tests.servers import Site
 from tests.test_addresses import ROWS
 from tests.test_studio import NAME, PROJECT
+from tests.watched import watch
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.looks]
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # What is shown to people of the addresses that answer GET: no files, fragments or programs.
@@ -32,6 +34,8 @@ NO_PAGES = {
 }
 PAGES = sorted(name for name, row in ROWS.items() if row.get and name not in NO_PAGES)
 FOR_ALL = ("/account/login/", "/account/signup/", "/account/password/reset/", "/nothing-here/")
+# What the console says of the one address that is not there.
+NOTHING_THERE = re.compile(r"\S+/nothing-here/: Failed to load resource: .* status of 404 .*")
 VIEWS = [("light", 1280), ("dark", 390)]
 
 
@@ -78,8 +82,10 @@ def person(request: Any, browser: Browser, site: Site, cookies_of_demo: Any) -> 
         reduced_motion="reduce",  # a colour on its way to another is none of either theme
     )
     context.add_cookies(cookies_of_demo)
+    wrong = watch(context)
     yield context.new_page()
     context.close()
+    assert [words for words in wrong if not NOTHING_THERE.fullmatch(words)] == []
 
 
 def faults_of(page: Page, address: str) -> list[str]:
@@ -111,6 +117,27 @@ def test_every_page_of_the_studio(person: Page, things: dict[str, str]) -> None:
 def test_every_page_for_whoever_has_not_signed_in(person: Page) -> None:
     person.context.clear_cookies()
     assert [fault for address in FOR_ALL for fault in faults_of(person, address)] == []
+
+
+def test_what_goes_wrong_beside_a_page_is_noticed(browser: Browser, site: Site) -> None:
+    context = browser.new_context(base_url=site.url)
+    wrong = watch(context)
+    page = context.new_page()
+    page.goto("/account/login/")
+    for cause, told in (
+        ("document.body.setAttribute('style', 'color: red')", "CSP: style-src-attr blocked inline"),
+        ("fetch('https://elsewhere.example/')", "CSP: connect-src blocked https://elsewhere"),
+        ("fetch('/nothing-here/')", "status of 404"),
+        ("setTimeout(() => { throw Error('oh') })", "oh"),
+    ):
+        page.evaluate(f"() => {{ {cause} }}")
+        for _ in range(50):
+            if any(told in words for words in wrong):
+                break
+            page.wait_for_timeout(20)
+        else:
+            raise AssertionError(f"{told!r} is not among {wrong}")
+    context.close()
 
 
 def test_the_project_that_was_looked_at_is_the_demos(person: Page) -> None:

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.servers import Site
 from tests.test_accessibility import faults_of
+from tests.watched import watch
 
 pytestmark = pytest.mark.browser
 
@@ -20,13 +21,12 @@ PASSWORD = "a film about the sea"
 def guest(browser: Browser, site: Site) -> Iterator[Page]:
     """Another browser, where nobody is signed in; on a phone."""
     context = browser.new_context(base_url=site.url, viewport={"width": 390, "height": 844})
-    errors: list[str] = []
+    wrong = watch(context)
     page = context.new_page()
     page.set_default_timeout(15_000)
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     yield page
     context.close()
-    assert errors == []
+    assert wrong == []
 
 
 def without_script(browser: Browser, site: Site, page: Page) -> BrowserContext:
