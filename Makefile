@@ -18,7 +18,8 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 PYTHON ?= python3
 PYTEST_ARGS ?=
-WORKERS ?= auto
+# One more than there are processors: one works the site through a browser, and mostly waits.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
 N ?= 300
 SEEDS ?= 10000
 SECONDS ?= 60
@@ -29,14 +30,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 OURS := projects credits generation imagegen
 TRANSLATIONS := $(patsubst %.po,%.mo,$(wildcard locale/*/LC_MESSAGES/*.po))
-# Each worker has a site, a queue and a database of its own; one that is done takes over from another.
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
+# Each worker has a queue and a database of its own; the first has the site, too, and the tests of it (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # What Django's settings must have where nothing is served.
 NO_SITE := SECRET_KEY=only-for-checks VAR_DIR=$(or $(TMPDIR),/tmp)/imagegen-check DATABASE_URL=sqlite://:memory:
 
-PROOFS := recovery simulate limits storm bench hostile chaos
+# The longest first, so that none is left to run alone at the end.
+PROOFS := chaos hostile recovery bench limits storm simulate
 PROVE := $(BIN)/python -m tests.proofs
 
 .PHONY: run test test-sqlite test-postgres check prove $(PROOFS) $(addprefix small-,$(PROOFS)) tools clean
@@ -82,9 +84,9 @@ bench: N = 500
 bench:
 	$(PROVE).bench --orders $(N)
 
-# Two at a time: some wait more than they work.
+# Three at a time: most of them wait more than they work.
 prove: $(VENV)/dev.stamp tools
-	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory $(addprefix small-,$(PROOFS))
+	@$(MAKE) --jobs=3 --output-sync=target --no-print-directory $(addprefix small-,$(PROOFS))
 
 small-chaos: ; $(PROVE).chaos --generations 60 --busy
 small-simulate: ; $(PROVE).simulate --seeds 120

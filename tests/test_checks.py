@@ -14,7 +14,7 @@ PUBLIC = "https://studio.example"
 
 
 @pytest.fixture
-def site(settings: Settings) -> Settings:
+def production(settings: Settings) -> Settings:
     """A site in production as it should be."""
     settings.DEBUG = False
     configure(settings, key=REAL, public_url=PUBLIC)
@@ -42,30 +42,30 @@ def ids(messages: Iterable[object]) -> list[str]:
     return [str(message.id).removeprefix("imagegen.") for message in messages]  # type: ignore[attr-defined]
 
 
-def test_production_as_it_should_be_is_quiet(site: Settings) -> None:
+def test_production_as_it_should_be_is_quiet(production: Settings) -> None:
     assert found() == []
 
 
 @pytest.mark.parametrize("address", ["", "http://127.0.0.1:8000"])
-def test_make_run_is_quiet(site: Settings, address: str) -> None:
+def test_make_run_is_quiet(production: Settings, address: str) -> None:
     """No key, no public address, whatever the rest."""
-    configure(site, key="", public_url=address)
-    site.KIE_WEBHOOK_KEY = ""
-    site.ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
-    site.WELCOME_CREDITS = 50
+    configure(production, key="", public_url=address)
+    production.KIE_WEBHOOK_KEY = ""
+    production.ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
+    production.WELCOME_CREDITS = 50
     assert found() == []
 
 
-def test_a_developer_with_a_key_hears_nothing_before_deploying(site: Settings) -> None:
-    configure(site, key=REAL, public_url="")
+def test_a_developer_with_a_key_hears_nothing_before_deploying(production: Settings) -> None:
+    configure(production, key=REAL, public_url="")
     assert checks.site_settings() == []
     assert found() == ["W002"]
 
 
-def test_the_sandbox_on_a_public_site(site: Settings) -> None:
-    configure(site, key="", public_url=PUBLIC)
+def test_the_sandbox_on_a_public_site(production: Settings) -> None:
+    configure(production, key="", public_url=PUBLIC)
     assert found() == ["W001"]
-    site.DEBUG = True
+    production.DEBUG = True
     assert found() == []
 
 
@@ -83,37 +83,37 @@ def test_the_sandbox_on_a_public_site(site: Settings) -> None:
         "http://studio.example",
     ],
 )
-def test_an_address_that_kie_cannot_reach_or_not_safely(site: Settings, address: str) -> None:
-    configure(site, key=REAL, public_url=address)
-    site.ALLOWED_HOSTS = ["*"]
+def test_an_address_that_kie_cannot_reach_or_not_safely(production: Settings, address: str) -> None:
+    configure(production, key=REAL, public_url=address)
+    production.ALLOWED_HOSTS = ["*"]
     assert found() == ["W003"]
-    configure(site, key="", public_url=address)
+    configure(production, key="", public_url=address)
     assert "W003" not in found()  # the sandbox is on this side
 
 
-def test_public_numbers_and_names_are_fine(site: Settings) -> None:
-    site.ALLOWED_HOSTS = ["*"]
+def test_public_numbers_and_names_are_fine(production: Settings) -> None:
+    production.ALLOWED_HOSTS = ["*"]
     for address in ("https://93.184.215.14", "https://a.studio.example:8443"):
-        configure(site, key=REAL, public_url=address)
+        configure(production, key=REAL, public_url=address)
         assert found() == []
 
 
-def test_free_credits_for_every_new_account(site: Settings) -> None:
-    site.WELCOME_CREDITS = 10
+def test_free_credits_for_every_new_account(production: Settings) -> None:
+    production.WELCOME_CREDITS = 10
     assert found() == ["W004"]
-    site.SIGNUP_OPEN = False
+    production.SIGNUP_OPEN = False
     assert found() == []
 
 
-def test_callbacks_without_a_signature(site: Settings) -> None:
-    site.KIE_WEBHOOK_KEY = ""
+def test_callbacks_without_a_signature(production: Settings) -> None:
+    production.KIE_WEBHOOK_KEY = ""
     assert found() == ["W005"]
 
 
-def test_a_host_that_is_not_allowed(site: Settings) -> None:
-    site.ALLOWED_HOSTS = ["localhost"]
+def test_a_host_that_is_not_allowed(production: Settings) -> None:
+    production.ALLOWED_HOSTS = ["localhost"]
     assert found() == ["W006"]
-    site.ALLOWED_HOSTS = [".example"]
+    production.ALLOWED_HOSTS = [".example"]
     assert found() == []
 
 
