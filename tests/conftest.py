@@ -9,7 +9,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 FOLDER = Path(tempfile.mkdtemp(prefix="imagegen-tests-"))
 PROCESSES = Processes()
-CatalogueRows: TypeAlias = list[list[dict[str, Any]]]  # of models, of prices
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -188,34 +187,39 @@ def project(alice: User, bob: User) -> Project:
 
 
 @pytest.fixture(scope="session")
-def catalogue_rows(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> CatalogueRows:
-    """What `load_kie_models` makes; that takes eight times as long as copying it."""
+def catalogue_kept(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> list[str]:
+    """What `load_kie_models` makes, in tables beside the models' own, whose names these are.
+
+    Half of all tests want the catalogue. Loading it takes half a second and making its rows by the
+    ORM 40 ms; the database copies them in 2.
+    """
     from django.core.management import call_command
-    from django.db import transaction
+    from django.db import connection, transaction
 
     from generation.models import KieModel, Price
 
-    with django_db_blocker.unblock(), transaction.atomic():
+    tables = [kind._meta.db_table for kind in (KieModel, Price)]
+    with django_db_blocker.unblock(), transaction.atomic(), connection.cursor() as cursor:
         call_command("load_kie_models", stdout=io.StringIO())
-        rows = [list(kind.objects.order_by("pk").values()) for kind in (KieModel, Price)]
-        transaction.set_rollback(True)
-    return rows
+        for table in tables:
+            cursor.execute(f"CREATE TABLE kept_{table} AS SELECT * FROM {table}")  # noqa: S608
+        for table in reversed(tables):
+            cursor.execute(f"DELETE FROM {table}")  # noqa: S608
+    return tables
 
 
 @pytest.fixture
-def catalogue(db: None, catalogue_rows: CatalogueRows) -> None:
+def catalogue(db: None, catalogue_kept: list[str]) -> None:
     """The models that come with the program, loaded just now."""
+    from django.db import connection
     from django.utils import timezone
 
-    from generation.models import KieModel, Price
+    from generation.models import Price
 
-    models, prices = catalogue_rows
-    made = KieModel.objects.bulk_create(KieModel(**row | {"id": None}) for row in models)
-    pks = {row["id"]: model.pk for row, model in zip(models, made, strict=True)}
-    Price.objects.bulk_create(
-        Price(**row | {"id": None, "model_id": pks[row["model_id"]], "since": timezone.now()})
-        for row in prices
-    )
+    with connection.cursor() as cursor:
+        for table in catalogue_kept:
+            cursor.execute(f"INSERT INTO {table} SELECT * FROM kept_{table}")  # noqa: S608
+    Price.objects.update(since=timezone.now())
 
 
 # The running site and a browser before it. They know nothing of the test's own database.

@@ -152,6 +152,9 @@ def test_an_answered_ask_stays(at_admin: Client, ask: Ask) -> None:
     assert delete(at_admin, ask) == 403
     delete_selected(at_admin, ask)
     assert "Too dark" in text(at_admin.get(page_of(ask)))
+    for wanted, rows in (("none", 0), ("declined", 1), ("approved", 0)):
+        found = at_admin.get(list_of(Ask), {"answer": wanted}).context["cl"].result_list
+        assert len(found) == rows
 
 
 def test_staff_need_the_permission(helper: Callable[..., Client], ask: Ask) -> None:

@@ -45,7 +45,7 @@ class MemberInline(admin.TabularInline):  # type: ignore[type-arg]
     autocomplete_fields = ["user"]
     readonly_fields = ["may_spend"]
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """The form knows credits; what is only looked at has to be told."""
         may_change = self.has_change_permission(request, obj)
         return ["user", "role", "allowance" if may_change else "may_spend"]
@@ -79,6 +79,18 @@ class Revocable(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def is_open(self, row: Any) -> bool:
         raise NotImplementedError
+
+
+class AnswerFilter(admin.SimpleListFilter):
+    title = gettext_lazy("answer")
+    parameter_name = "answer"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("none", gettext_lazy("waiting")), *Ask.Answer.choices]
+
+    def queryset(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any] | None:
+        wanted = self.value()
+        return rows.filter(answer="" if wanted == "none" else wanted) if wanted else None
 
 
 class AcceptedFilter(admin.SimpleListFilter):
@@ -132,7 +144,7 @@ class InvitationAdmin(Revocable):
 class AskAdmin(Revocable):
     list_display = ["asked_at", "about", "project", "who", "price_shown", "answer_shown"]
     list_select_related = ["member__project__owner", "member__user", "scene", "character", "order"]
-    list_filter = ["answer", "asked_at"]
+    list_filter = [AnswerFilter, "asked_at"]
     ordering = ["-asked_at", "-pk"]
     search_fields = [
         "=id",

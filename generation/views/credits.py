@@ -81,7 +81,8 @@ def _selected(request: Request) -> tuple[Statement, SelectionForm, Entries]:
 
 def _what_is_wrong(form: SelectionForm) -> str:
     """A line for each field: its label, and what is wrong with it."""
-    said = [f"{form[name].label}: {' '.join(words)}" for name, words in form.errors.items()]
+    wrong = form.errors.items()
+    said = [f"{form[name].label}: {' '.join(map(str, words))}" for name, words in wrong]
     return "\n".join([_("Nothing was selected."), *said])
 
 
