@@ -88,13 +88,13 @@ bench:
 prove: $(VENV)/dev.stamp tools
 	@$(MAKE) --jobs=3 --output-sync=target --no-print-directory $(addprefix small-,$(PROOFS))
 
-small-chaos: ; $(PROVE).chaos --generations 60 --busy
+small-chaos: ; $(PROVE).chaos --generations 40 --busy
 small-simulate: ; $(PROVE).simulate --seeds 120
 small-storm: ; $(PROVE).storm --seconds 6
 small-limits: ; $(PROVE).limits --seconds 20 --busy
 small-recovery: ; $(PROVE).recovery --outage 10 --busy
 small-hostile: ; $(PROVE).hostile
-small-bench: ; $(PROVE).bench --orders 20 --seconds 8 --batch 6 --busy
+small-bench: ; $(PROVE).bench --orders 12 --seconds 5 --batch 3 --busy
 
 # What the tests need beside Python: a browser, PostgreSQL's server programs, msgfmt.
 tools:

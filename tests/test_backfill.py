@@ -297,7 +297,7 @@ def test_it_waits_for_the_pictures(site: servers.Site) -> None:
 class TestRehost:
     @pytest.fixture
     def kie(self, settings: Any) -> Iterator[Sandbox]:
-        with Sandbox(Options(seconds=0.05, rate=0)) as sandbox:
+        with Sandbox(Options(seconds=0.05, rate=0, largest_edge=256)) as sandbox:
             settings.KIE_API_URL = settings.KIE_UPLOAD_URL = sandbox.url
             yield sandbox
 

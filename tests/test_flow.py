@@ -80,7 +80,7 @@ def film(project: Project, catalogue: None) -> Project:
 
 @pytest.fixture
 def kie(settings: Any) -> Iterator[Sandbox]:
-    with Sandbox(Options(seconds=0.2, rate=0)) as sandbox:
+    with Sandbox(Options(seconds=0.2, rate=0, largest_edge=256)) as sandbox:
         settings.KIE_API_URL = settings.KIE_UPLOAD_URL = sandbox.url
         yield sandbox
 

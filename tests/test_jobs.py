@@ -26,6 +26,7 @@ from credits.models import LedgerEntry
 from generation import callbacks, doorbell, jobs, lifecycle, orders
 from generation.kie import limiter
 from generation.kie.sandbox import Options, Sandbox
+from generation.kie.sandbox.schema import LARGEST_EDGE
 from generation.models import (
     Callback,
     Generation,
@@ -42,8 +43,10 @@ DESCRIPTION = "Miro stojí na hrebeni duny, za ním nízke slnko; dlhé tiene, p
 
 
 @pytest.fixture
-def kie(settings: Any, valkey: str) -> Iterator[Sandbox]:
-    with Sandbox(Options(port=0, seconds=0.2, rate=0)) as sandbox:
+def kie(settings: Any, valkey: str, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """It draws small pictures, which are quick to make and to check; a test may ask for others."""
+    edge = getattr(request, "param", 256)
+    with Sandbox(Options(port=0, seconds=0.2, rate=0, largest_edge=edge)) as sandbox:
         settings.KIE_API_URL = settings.KIE_UPLOAD_URL = sandbox.url
         yield sandbox
 
@@ -110,6 +113,7 @@ def books(generation: Generation) -> tuple[str, int, int]:
     return generation.state, book.balance, book.held
 
 
+@pytest.mark.parametrize("kie", [LARGEST_EDGE], indirect=True, ids=["as large as ordered"])
 def test_the_users_document(
     kie: Sandbox, scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

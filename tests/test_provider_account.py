@@ -27,7 +27,7 @@ ASK = "/admin/generation/kiemodel/account/ask/"
 
 @pytest.fixture
 def kie(settings: Any, valkey: object) -> Iterator[Sandbox]:
-    with Sandbox(Options(port=0, seconds=0.1, rate=0, credits=1234.5)) as sandbox:
+    with Sandbox(Options(port=0, seconds=0.1, rate=0, credits=1234.5, largest_edge=256)) as sandbox:
         settings.KIE_API_URL = settings.KIE_UPLOAD_URL = sandbox.url
         yield sandbox
 

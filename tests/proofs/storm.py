@@ -82,6 +82,8 @@ def storm(engine: str, options: argparse.Namespace) -> None:
     operations = (account.answered + account.refused.total()) / seconds
     if engine == "postgres" and operations < options.at_least:
         account.wrong.append(f"only {operations:.0f} operations a second")
+    if kills < options.seconds:
+        account.wrong.append(f"too tame: only {kills} processes were killed")
     report(engine, account, kills, seconds, options)
     sys.exit(bool(account.wrong))
 
