@@ -110,6 +110,39 @@ class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
         return scene
 
 
+class MoveForm(forms.Form):
+    """Where a scene is to stand: `where` as `slate.move` has it, `other` by its number."""
+
+    PLACES = [
+        ("before", _("Before scene")),
+        ("after", _("After scene")),
+        ("first", _("At the beginning")),
+        ("last", _("At the end")),
+    ]
+    STEPS = [("earlier", _("One earlier")), ("later", _("One later"))]
+
+    where = forms.ChoiceField(choices=[*PLACES, *STEPS], label=_("Place"))
+    other = forms.CharField(required=False, max_length=60, label=_("Scene"))
+
+    def __init__(self, scene: Scene, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scene = scene
+
+    def clean_other(self) -> Scene | None:
+        number = written(self.cleaned_data["other"])
+        if self.cleaned_data.get("where") not in ("before", "after"):
+            return None
+        if not number:
+            raise ValidationError(_("Which scene? Its number is enough: 12, 12A."))
+        others = self.scene.project.scenes.exclude(pk=self.scene.pk)
+        other = others.filter(number=number).first()
+        if other is None:
+            raise ValidationError(
+                _("There is no other scene %(number)s."), params={"number": number}
+            )
+        return other
+
+
 class CharacterForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Character

@@ -2,6 +2,7 @@
 // over htmx swaps, and words when the network fails. Every page works without this file.
 
 const STAY_MS = 6000;
+const STAY_WITH_UNDO_MS = 20_000;
 
 // Toasts: a message leaves after a while, but not while somebody points at it or is in it; errors stay.
 const toasts = document.getElementById("toasts");
@@ -10,7 +11,7 @@ const waiting = new WeakMap();
 function letGo(toast) {
   if (toast.classList.contains("error")) return;
   hold(toast);
-  waiting.set(toast, setTimeout(() => dismiss(toast), STAY_MS));
+  waiting.set(toast, setTimeout(() => dismiss(toast), toast.querySelector("form") ? STAY_WITH_UNDO_MS : STAY_MS));
 }
 
 function hold(toast) {
@@ -57,6 +58,12 @@ function closeMenus(except) {
   }
 }
 document.addEventListener("click", (event) => closeMenus(event.target.closest("details.menu")));
+document.addEventListener("submit", (event) => {
+  const menu = event.target.closest("details.menu");
+  if (!menu) return;
+  menu.open = false; // what was chosen is under way
+  menu.querySelector("summary").focus();
+});
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   const menu = event.target.closest?.("details.menu[open]");
