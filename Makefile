@@ -11,6 +11,7 @@
 # make recovery  after a SIGKILL, and after Redis was away              make recovery OUTAGE=120
 # make hostile pictures and links that mean harm                        make hostile ALL=1
 # make bench   how soon pictures are known and kept, with 500 in flight make bench N=500
+# make bench-board  how soon the board of a long film is painted        make bench-board N=1000
 #
 # make clean   removes what these made, except var/ (the data of make run)
 
@@ -36,7 +37,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What Django's settings must have where nothing is served.
 NO_SITE := SECRET_KEY=only-for-checks VAR_DIR=$(or $(TMPDIR),/tmp)/imagegen-check DATABASE_URL=sqlite://:memory:
 
-PROOFS := recovery simulate limits storm bench hostile chaos
+PROOFS := recovery simulate limits storm bench bench-board hostile chaos
 PROVE := $(BIN)/python -m tests.proofs
 
 .PHONY: run test test-sqlite test-postgres check prove $(PROOFS) $(addprefix small-,$(PROOFS)) tools clean
@@ -81,6 +82,9 @@ hostile:
 bench: N = 500
 bench:
 	$(PROVE).bench --orders $(N)
+bench-board: N = 1000
+bench-board:
+	$(PROVE).board --scenes $(N)
 
 # Two at a time: some wait more than they work.
 prove: $(VENV)/dev.stamp tools
@@ -93,6 +97,7 @@ small-limits: ; $(PROVE).limits --seconds 20 --busy
 small-recovery: ; $(PROVE).recovery --outage 10 --busy
 small-hostile: ; $(PROVE).hostile
 small-bench: ; $(PROVE).bench --orders 20 --seconds 8 --batch 6 --busy
+small-bench-board: ; $(PROVE).board --scenes 120 --visits 1 --busy
 
 # What the tests need beside Python: a browser, PostgreSQL's server programs, msgfmt.
 tools:
