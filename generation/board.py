@@ -30,6 +30,7 @@ from generation.wishes import OrderRefused, Wish
 from projects.cast import CastMember, members
 from projects.models import Character, Member, Project, Role, Scene, Take
 from projects.search import scenes_with
+from projects.templatetags.addresses import address
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -149,7 +150,13 @@ class Card:
 
     @property
     def edit_url(self) -> str:
-        return reverse(f"projects:{self.kind}_edit", args=[self.subject.pk])
+        return address(f"projects:{self.kind}_edit", self.subject.pk)
+
+    @property
+    def insert_url(self) -> str:
+        """Where a scene is written that comes after this one."""
+        new = address("projects:scene_new", self.subject.project_id)
+        return f"{new}?after={self.subject.pk}"
 
     @property
     def words_at_fault(self) -> bool:
@@ -220,7 +227,7 @@ class Card:
     @property
     def click_url(self) -> str:
         verb = "ask" if self.must_ask else "generate"
-        return reverse(f"generation:{verb}", args=[self.kind, self.subject.pk])
+        return address(f"generation:{verb}", self.kind, self.subject.pk)
 
     @property
     def can_cancel(self) -> bool:

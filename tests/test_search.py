@@ -148,7 +148,7 @@ def test_pages_keep_the_words(client: Client, film: Project) -> None:
 def test_nothing_found_says_so_and_leads_out(client: Client, film: Project) -> None:
     html = board(client, film, q="<b>žirafa")
     assert "No scene with “&lt;b&gt;žirafa”" in html
-    assert "Show them without search" in html
+    assert "Clear the search" in html
     assert 'value="&lt;b&gt;žirafa"' in html
     html = board(client, film, q="úsvit", show="failed")
     assert "No scene with “úsvit”" in html

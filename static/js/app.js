@@ -58,11 +58,11 @@ function closeMenus(except) {
   }
 }
 document.addEventListener("click", (event) => closeMenus(event.target.closest("details.menu")));
-document.addEventListener("submit", (event) => {
-  const menu = event.target.closest("details.menu");
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const menu = event.target.closest("details.menu[open]");
   if (!menu) return;
+  if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
   menu.open = false; // what was chosen is under way
-  menu.querySelector("summary").focus();
 });
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
@@ -93,6 +93,15 @@ document.addEventListener("htmx:afterSettle", ({ detail: { xhr } }) => {
     part?.focus({ preventScroll: true });
     if (part && document.activeElement !== part) part.querySelector("a[href], button:not(:disabled)")?.focus({ preventScroll: true });
   }
+});
+
+// The scenes are drawn anew, found or in another order, while a click on one of them is under way: its answer needs the
+// card that it was clicked on, so they are asked for again in a moment.
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (detail.target.id !== "found" || !detail.target.querySelector(".htmx-request")) return;
+  detail.shouldSwap = false;
+  const { elt } = detail.requestConfig;
+  setTimeout(() => htmx.trigger(elt, elt === detail.target ? "scenes-moved" : "submit"), 100);
 });
 
 // Signed out meanwhile: the answer is the sign-in page, which belongs into the window and not into a card.
