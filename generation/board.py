@@ -29,6 +29,8 @@ from generation.standing import version_of as version_of_order
 from generation.wishes import OrderRefused, Wish
 from projects.cast import CastMember, members
 from projects.models import Character, Member, Project, Role, Scene, Take
+from projects.search import scenes_with
+from projects.templatetags.addresses import address
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -138,8 +140,23 @@ class Card:
         return ": ".join(filter(None, [self.name, title or subject.description[:200]]))
 
     @property
+    def is_locked(self) -> bool:
+        return isinstance(self.subject, Scene) and self.subject.is_locked
+
+    @property
+    def can_delete(self) -> bool:
+        """Nothing was made or ordered for it."""
+        return not (self.is_locked or self.take_count or self.order)
+
+    @property
     def edit_url(self) -> str:
-        return reverse(f"projects:{self.kind}_edit", args=[self.subject.pk])
+        return address(f"projects:{self.kind}_edit", self.subject.pk)
+
+    @property
+    def insert_url(self) -> str:
+        """Where a scene is written that comes after this one."""
+        new = address("projects:scene_new", self.subject.project_id)
+        return f"{new}?after={self.subject.pk}"
 
     @property
     def words_at_fault(self) -> bool:
@@ -184,6 +201,13 @@ class Card:
         return order is not None and order.state in FAILURES and order.taken_back in STILL_WANTED
 
     @property
+    def has_to_say(self) -> bool:
+        """Something about its orders stands where the description would."""
+        cannot = self.refused is not None and not self.is_locked
+        note = self.standing is not None and self.standing.note is not None
+        return self.failed or cannot or note or self.is_declined
+
+    @property
     def must_ask(self) -> bool:
         """The next picture is beyond the allowance of whoever looks."""
         return self.offer is not None and not self.budget.covers(self.offer.quote.credits)
@@ -203,7 +227,7 @@ class Card:
     @property
     def click_url(self) -> str:
         verb = "ask" if self.must_ask else "generate"
-        return reverse(f"generation:{verb}", args=[self.kind, self.subject.pk])
+        return address(f"generation:{verb}", self.kind, self.subject.pk)
 
     @property
     def can_cancel(self) -> bool:
@@ -342,6 +366,7 @@ def _version(row: Any, order: str, open_orders: int, ask: Ask | None) -> str:
         int(row.updated_at.timestamp() * 1000),
         row.picture_id or "",
         row.chosen_id or "",
+        "locked" if getattr(row, "is_locked", False) else "",
         row.take_count,
         open_orders,
         order,
@@ -397,9 +422,12 @@ WHICH = {
 }
 
 
-def scenes_of(project: Project, which: str) -> tuple[QuerySet[Scene], list[Choice]]:
-    """The scenes of one filter (a key of WHICH), and how many each of them would show."""
-    scenes = project.scenes.annotate(
+def scenes_of(
+    project: Project, which: str, words: str = ""
+) -> tuple[QuerySet[Scene], list[Choice]]:
+    """The scenes of one filter (a key of WHICH) in which these words are found, and how many each
+    of the filters would show."""
+    scenes = scenes_with(project, words).annotate(
         has_take=Exists(Take.objects.kept().filter(scene=OuterRef("pk"))),
         under_way=Exists(Generation.objects.awaited().filter(scene=OuterRef("pk"))),
         newest_state=_of_newest_order(Scene, "state"),

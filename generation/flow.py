@@ -66,11 +66,12 @@ class Flow:
 
 
 def flow(project: Project, user: User | None = None) -> Flow:
-    """The flow of `user`'s click, or of its owner's, on the first scene with a description."""
+    """The flow of `user`'s click, or of its owner's, on the first scene that has a description and
+    is not locked."""
     user = user or project.owner
     own = defaults.settings_of(project)
     model = KieModel.objects.prefetch_related("prices").named(own.model.value)
-    scene = project.scenes.exclude(description="").first()
+    scene = project.scenes.exclude(description="").filter(is_locked=False).first()
     wish = Wish(project=project, subject=scene, prompt=None if scene else SAMPLE)
     order, refused = _prepared(wish)
     terms = Terms(user=user, key=BUTTON_KEY)

@@ -95,6 +95,7 @@ def basis_for(wish: Wish, model: KieModel | None = None) -> Basis:
 
 def prepare(wish: Wish, basis: Basis | None = None) -> Order:
     """Checks a wish against the project's settings and the catalogue. Raises OrderRefused."""
+    _check_lock(wish)
     own = defaults.settings_of(wish.project)
     provider = wish.provider or own.provider.value
     if provider != "kie":
@@ -364,6 +365,18 @@ def _resolution(model: KieModel, wanted: str) -> str:
         words % {"model": model, "resolution": wanted[:20], "all": ", ".join(model.resolutions)},
         field="resolution",
     )
+
+
+def _check_lock(wish: Wish) -> None:
+    scene = wish.subject
+    if isinstance(scene, Scene) and scene.is_locked:
+        raise OrderRefused(
+            "locked",
+            _("Scene %(number)s is locked: nothing is ordered for it until it is unlocked.")
+            % {"number": scene.number},
+            field="sceneId",
+            status=409,
+        )
 
 
 def _check_count(model: KieModel, count: int) -> None:

@@ -110,6 +110,48 @@ class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
         return scene
 
 
+class MoveForm(forms.Form):
+    """Where a scene is to stand: `where` as `slate.move` has it, `other` by its number."""
+
+    PLACES = [
+        ("before", _("Before scene")),
+        ("after", _("After scene")),
+        ("first", _("At the beginning")),
+        ("last", _("At the end")),
+    ]
+    STEPS = [("earlier", _("One earlier")), ("later", _("One later"))]
+    BESIDE = ("before", "after")
+
+    use_required_attribute = False
+    where = forms.ChoiceField(choices=[*PLACES, *STEPS], label=_("Place"))
+    other = forms.CharField(
+        max_length=60,
+        label=_("Scene"),
+        error_messages={"required": _("Which scene? Its number is enough: 12, 12A.")},
+        widget=forms.TextInput(
+            attrs={"class": "slate-field", "autocomplete": "off", "autofocus": True}
+        ),
+        help_text=_("Its number on the slate: 12, 12A."),
+    )
+
+    def __init__(self, scene: Scene, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.scene = scene
+        self.fields["other"].required = self.data.get("where", "after") in self.BESIDE
+
+    def clean_other(self) -> Scene | None:
+        if not self.fields["other"].required:
+            return None
+        number = written(self.cleaned_data["other"])
+        others = self.scene.project.scenes.exclude(pk=self.scene.pk)
+        other = others.filter(number=number).first()
+        if other is None:
+            raise ValidationError(
+                _("There is no other scene %(number)s."), params={"number": number}
+            )
+        return other
+
+
 class CharacterForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Character

@@ -10,6 +10,7 @@ from django.core.files.uploadedfile import UploadedFile
 
 from projects import pictures
 from projects.ids import new_id
+from projects.locks import changing
 from projects.models import Character, Project, Scene, Take
 from projects.pictures import Picture
 
@@ -27,21 +28,22 @@ def checked(file: UploadedFile[bytes]) -> Picture:
 def keep(file: UploadedFile[bytes], subject: Scene | Character, user: User) -> Take:
     """Checks and stores the file, and shows it: who brings a picture wants to see it.
 
-    Raises BadPicture, or DecoderDown or StorageDown when it can be tried again.
+    Raises BadPicture, Locked, or DecoderDown or StorageDown when it can be tried again.
     """
     picture = checked(file)
     take_id = new_id()
     stored = pictures.store(picture, take_id)
-    take = Take.objects.create(
-        id=take_id,
-        project=subject.project,
-        scene=subject if isinstance(subject, Scene) else None,
-        character=subject if isinstance(subject, Character) else None,
-        made_by=user,
-        **asdict(stored),
-    )
-    subject.chosen = take
-    subject.save(update_fields=["chosen"])
+    with changing(subject):
+        take = Take.objects.create(
+            id=take_id,
+            project=subject.project,
+            scene=subject if isinstance(subject, Scene) else None,
+            character=subject if isinstance(subject, Character) else None,
+            made_by=user,
+            **asdict(stored),
+        )
+        subject.chosen = take
+        subject.save(update_fields=["chosen"])
     return take
 
 

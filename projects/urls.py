@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from projects import files, invitations, views
+from projects import arrange, files, invitations, views
 
 app_name = "projects"
 urlpatterns = [
@@ -12,6 +12,8 @@ urlpatterns = [
     path("projects/<id:project_id>/scenes/new/", views.scene_new, name="scene_new"),
     path("scenes/<id:scene_id>/edit/", views.scene_edit, name="scene_edit"),
     path("scenes/<id:scene_id>/delete/", views.scene_delete, name="scene_delete"),
+    path("scenes/<id:scene_id>/move/", arrange.scene_move, name="scene_move"),
+    path("scenes/<id:scene_id>/lock/", arrange.scene_lock, name="scene_lock"),
     path("projects/<id:project_id>/characters/new/", views.character_new, name="character_new"),
     path("characters/<id:character_id>/edit/", views.character_edit, name="character_edit"),
     path("characters/<id:character_id>/delete/", views.character_delete, name="character_delete"),

@@ -21,7 +21,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from projects import access, uploads
+from projects.back import on_board
 from projects.forms import CharacterForm, ProjectForm, SceneForm, TokenForm, UploadForm
+from projects.locks import changing, refuse_locked
 from projects.models import ApiToken, Character, Project, Role, Scene
 from projects.overview import newest_pictures, with_counts
 from projects.pictures import BadPicture, DecoderDown, StorageDown
@@ -96,8 +98,9 @@ def scene_new(request: Request, project_id: str) -> HttpResponse:
     if request.method == "POST" and _saved(form, project):
         messages.success(request, _("Scene %(number)s is on the board.") % vars(form.instance))
         if "another" in request.POST:
-            return redirect("projects:scene_new", project.pk)
-        return _changed(request, project)
+            new = reverse("projects:scene_new", args=[project.pk])
+            return HttpResponseRedirect(f"{new}?after={form.instance.pk}")
+        return _changed(request, on_board(form.instance))
     return _form_page(request, "projects/scene_form.html", form, project=project)
 
 
@@ -105,9 +108,10 @@ def scene_new(request: Request, project_id: str) -> HttpResponse:
 @login_required
 def scene_edit(request: Request, scene_id: str) -> HttpResponse:
     scene = access.scene_for(request.user, scene_id, Role.EDITOR)
+    refuse_locked(scene)
     form = SceneForm(_sent(request), instance=scene)
     if request.method == "POST" and _saved(form, scene.project):
-        return _changed(request, scene.project, scene)
+        return _changed(request, _page(scene))
     about = {"project": scene.project, "picture_id": _picture_id(scene)}
     return _form_page(request, "projects/scene_form.html", form, **about)
 
@@ -116,6 +120,7 @@ def scene_edit(request: Request, scene_id: str) -> HttpResponse:
 @login_required
 def scene_delete(request: Request, scene_id: str) -> HttpResponse:
     scene = access.scene_for(request.user, scene_id, Role.EDITOR)
+    refuse_locked(scene)
     question = _("Delete scene %(scene)s?") % {"scene": scene}
     return _delete(request, scene, scene.project, question, then=_board(scene.project))
 
@@ -129,7 +134,7 @@ def character_new(request: Request, project_id: str) -> HttpResponse:
     project = access.project_for(request.user, project_id, Role.EDITOR)
     form = CharacterForm(_sent(request), instance=Character(project=project))
     if request.method == "POST" and _saved(form, project):
-        return _changed(request, project)
+        return _changed(request, _board(project))
     return _form_page(request, "projects/character_form.html", form, project=project)
 
 
@@ -139,7 +144,7 @@ def character_edit(request: Request, character_id: str) -> HttpResponse:
     character = access.character_for(request.user, character_id, Role.EDITOR)
     form = CharacterForm(_sent(request), instance=character)
     if request.method == "POST" and _saved(form, character.project):
-        return _changed(request, character.project, character)
+        return _changed(request, _page(character))
     about = {"project": character.project, "picture_id": _picture_id(character)}
     return _form_page(request, "projects/character_form.html", form, **about)
 
@@ -167,10 +172,11 @@ def take_choose(request: Request, take_id: str) -> HttpResponse:
         subject.chosen = take
     elif subject.chosen_id == take.pk:
         subject.chosen = None
-    # Not `updated_at`: the words that pictures are made from did not change.
-    subject.save(update_fields=["chosen"])
-    touch(take.project)
-    return _changed(request, take.project, subject)
+    with changing(subject):
+        # Not `updated_at`: the words that pictures are made from did not change.
+        subject.save(update_fields=["chosen"])
+        touch(take.project)
+    return _changed(request, _page(subject))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -247,7 +253,7 @@ def _saved(form: ModelForm[Any], project: Project) -> bool:
     if not form.is_valid():
         return False
     try:
-        with transaction.atomic():
+        with changing(form.instance):
             form.save()
             touch(project)
     except IntegrityError:
@@ -257,14 +263,11 @@ def _saved(form: ModelForm[Any], project: Project) -> bool:
     return True
 
 
-def _changed(
-    request: Request, project: Project, subject: Scene | Character | None = None
-) -> HttpResponse:
+def _changed(request: Request, then: str) -> HttpResponse:
     """The scene or character has changed: its card fetches itself, or the page is loaded again."""
     if request.htmx:
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"HX-Trigger": "scene-changed"})
-    board = _board(project)
-    return HttpResponseRedirect(_next(request, _page(subject) if subject else board))
+    return HttpResponseRedirect(_next(request, then))
 
 
 def _picture_id(subject: Scene | Character) -> str | None:
@@ -274,6 +277,7 @@ def _picture_id(subject: Scene | Character) -> str | None:
 
 
 def _upload(request: Request, subject: Scene | Character) -> HttpResponse:
+    refuse_locked(subject)
     form = UploadForm(_sent(request), request.FILES or None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -286,7 +290,7 @@ def _upload(request: Request, subject: Scene | Character) -> HttpResponse:
         else:
             touch(subject.project)
             messages.success(request, _("The picture is in and shown. The earlier takes are kept."))
-            return _changed(request, subject.project, subject)
+            return _changed(request, _page(subject))
     about = {"subject": subject, "project": subject.project, "back": _page(subject)}
     return _form_page(request, "projects/upload.html", form, **about)
 
@@ -322,7 +326,11 @@ def _delete(
 @transaction.atomic
 def _deleted(thing: Project | Scene | Character) -> bool:
     # The lock keeps a new take out while this one looks whether there are any.
-    type(thing)._default_manager.select_for_update().get(pk=thing.pk)
+    found = type(thing)._default_manager.select_for_update().get(pk=thing.pk)
+    if isinstance(found, Scene):
+        refuse_locked(found)
+    if isinstance(found, Character):
+        refuse_locked(found.scenes.filter(is_locked=True).first())  # their cast is done
     if thing.takes.exists():
         return False
     try:

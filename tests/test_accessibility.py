@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -90,6 +91,12 @@ def person(request: Any, browser: Browser, site: Site, cookies_of_demo: Any) -> 
 
 def faults_of(page: Page, address: str) -> list[str]:
     page.goto(address)
+    return faults_here(page)
+
+
+def faults_here(page: Page) -> list[str]:
+    """Of the page as it is now."""
+    address = urlsplit(page.url).path
     found = Axe().run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
     faults = [
         f"{address}: {fault['id']}: {node['html'][:100]} ({check['message']})"

@@ -68,6 +68,8 @@ ROWS: dict[str, Row] = {
     "projects:scene_new": FORM,
     "projects:scene_edit": FORM,
     "projects:scene_delete": DELETE,
+    "projects:scene_move": FORM,
+    "projects:scene_lock": Row(post=only(302, viewer=403)),
     "projects:scene_upload": FORM,
     "projects:character_new": FORM,
     "projects:character_edit": FORM,

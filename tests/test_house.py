@@ -61,6 +61,7 @@ def is_view(path: str) -> bool:
     return path.startswith("generation/views/") or path in {
         "generation/api.py",
         "projects/views.py",
+        "projects/arrange.py",
         "projects/files.py",
         "projects/invitations.py",
     }

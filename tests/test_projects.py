@@ -268,7 +268,8 @@ class TestSceneForm:
         )
         made = project.scenes.get(number="12A")
         assert list(made.cast.all()) == [character]
-        assert answer["Location"] == reverse("generation:board", args=[project.pk])
+        board = reverse("generation:board", args=[project.pk])
+        assert answer["Location"] == f"{board}?at={made.pk}#scene-{made.pk}"
 
     def test_placed_between_others(
         self, client: Client, alice: User, project: Project, scene: Scene

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
-from django.utils.http import url_has_allowed_host_and_scheme
+
+from projects.back import came_from
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -24,12 +25,4 @@ if TYPE_CHECKING:
 else:
     Request = HttpRequest
 
-
-def came_from(request: HttpRequest, otherwise: str) -> str:
-    """The page of ours that a form stands on, or was reached from (its field `next`): where its
-    answer leads without script."""
-    page = request.POST.get("next") or request.headers.get("Referer", "")
-    ours = url_has_allowed_host_and_scheme(
-        page, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
-    return page if ours else otherwise
+__all__ = ["Request", "came_from"]

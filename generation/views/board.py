@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -21,6 +22,7 @@ from generation import breaker, orders, prompts
 from generation.asks import asked_of, requests_in
 from generation.board import (
     WHICH,
+    Setup,
     card_of,
     cards_of,
     kind_of,
@@ -40,7 +42,9 @@ from generation.standing import standings_of
 from generation.views import Request, came_from
 from generation.wishes import OrderRefused, Wish
 from projects import access
-from projects.models import Character, Role, Scene
+from projects.back import at_place
+from projects.models import Character, Project, Role, Scene
+from projects.slate import ahead_of
 
 SCENES_ON_A_PAGE = 60
 ORDERS_ON_A_PAGE = 50
@@ -52,32 +56,56 @@ ORDERS_ON_A_PAGE = 50
 def board(request: Request, project_id: str) -> HttpResponse:
     project = access.project_for(request.user, project_id)
     role = access.require(request.user, project)
-    which = request.GET.get("show", "")
-    which = which if which in WHICH else "all"
-    scenes, choices = scenes_of(project, which)
-    page = Paginator(scenes, SCENES_ON_A_PAGE).get_page(request.GET.get("page"))
     setup = setup_of(project, request.user)
-    scene_cards = cards_of(project, page.object_list, role, setup)
+    found = _found(request, project, role, setup)
+    if request.htmx.target == "found":
+        answer = render(request, "generation/board.html#found", found)
+        answer["HX-Replace-Url"] = found["address"]
+        return answer
     people = cards_of(project, project.characters.all(), role, setup)
     return render(
         request,
         "generation/board.html",
         {
-            "project": project,
-            "may_edit": role >= Role.EDITOR,
-            "setup": setup,
             "replacement": replacement_for(project) if setup.refused else None,
             "trouble": breaker.tripped().filter(model=setup.model).first(),
-            "which": which,
-            "choices": choices,
-            "page": page,
-            "window": page.paginator.get_elided_page_range(page.number),
-            "scenes": scene_cards,
             "people": people,
-            "any_open": any(card.is_open for card in (*scene_cards, *people)),
+            "any_open": any(card.is_open for card in (*found["scenes"], *people)),
+            **found,
             **requests_in(asked_of(request.user).filter(member__project=project)),
         },
     )
+
+
+def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict[str, Any]:
+    """The scenes that the address names: by words, by a filter, by a page or a scene on it."""
+    which = request.GET.get("show", "")
+    which = which if which in WHICH else "all"
+    words = request.GET.get("q", "").strip()
+    scenes, choices = scenes_of(project, which, words)
+    page = Paginator(scenes, SCENES_ON_A_PAGE).get_page(request.GET.get("page"))
+    if "at" in request.GET and "page" not in request.GET:
+        page = page.paginator.get_page(_page_at(scenes, request.GET["at"]))
+    said = {"q": words, "show": which if which != "all" else "", "page": page.number}
+    query = {name: value for name, value in said.items() if value and (name, value) != ("page", 1)}
+    return {
+        "project": project,
+        "may_edit": role >= Role.EDITOR,
+        "setup": setup,
+        "which": which,
+        "words": words,
+        "choices": choices,
+        "page": page,
+        "window": page.paginator.get_elided_page_range(page.number),
+        "scenes": cards_of(project, page.object_list, role, setup),
+        "address": f"{request.path}?{urlencode(query)}".rstrip("?"),
+    }
+
+
+def _page_at(scenes: QuerySet[Scene], scene_id: str) -> int:
+    """The number of the page on which a scene stands; 1 if it is none of these."""
+    found = scenes.filter(pk=scene_id).first()
+    return scenes.filter(ahead_of(found)).count() // SCENES_ON_A_PAGE + 1 if found else 1
 
 
 @require_safe
@@ -184,13 +212,14 @@ def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
     return {
         "project": subject.project,
         "card": card,
-        "may_edit": role >= Role.EDITOR,
+        "may_edit": role >= Role.EDITOR and not card.is_locked,
+        "may_lock": role >= Role.EDITOR and card.kind == "scene",
         "setup": setup,
         "ratio": setup.settings.ratio_for(subject),
         "parts": card.offer.parts if card.offer else prompts.parts_for(subject, card.cast),
         "request_json": as_json(card.offer.request) if card.offer else "",
         "takes": takes_of(subject),
-        "works": works_offered() if role >= Role.EDITOR else (),
+        "works": works_offered() if role >= Role.EDITOR and not card.is_locked else (),
         "casting": casting_of(
             card.cast, setup.model, setup.resolution, card.offer.pictures if card.offer else ()
         ),
@@ -209,5 +238,4 @@ def as_json(request: dict[str, Any]) -> str:
 def back_to(request: Request, subject: Scene | Character) -> HttpResponse:
     """To the page that the click came from, at its card."""
     page = came_from(request, reverse("generation:board", args=[subject.project_id]))
-    place = f"{kind_of(subject)}-{subject.pk}"
-    return HttpResponseRedirect(urlsplit(page)._replace(fragment=place).geturl())
+    return HttpResponseRedirect(at_place(page, f"{kind_of(subject)}-{subject.pk}"))

@@ -25,6 +25,7 @@ from generation.rework_form import FIELDS, MaskForm, ReworkForm
 from generation.views import Request
 from generation.wishes import OrderRefused
 from projects import access
+from projects.locks import refuse_locked
 from projects.models import Role
 
 
@@ -52,6 +53,7 @@ def _bench(request: Request, take_id: str, operation: Operation) -> Bench:
     subject = take.scene or take.character
     if subject is None or take.project is None:
         raise Http404  # it stands on no page that could show what is made of it
+    refuse_locked(subject)
     subject.project = take.project
     return bench_for(take, subject, operation)
 

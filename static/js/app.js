@@ -2,6 +2,7 @@
 // over htmx swaps, and words when the network fails. Every page works without this file.
 
 const STAY_MS = 6000;
+const STAY_WITH_UNDO_MS = 20_000;
 
 // Toasts: a message leaves after a while, but not while somebody points at it or is in it; errors stay.
 const toasts = document.getElementById("toasts");
@@ -10,7 +11,7 @@ const waiting = new WeakMap();
 function letGo(toast) {
   if (toast.classList.contains("error")) return;
   hold(toast);
-  waiting.set(toast, setTimeout(() => dismiss(toast), STAY_MS));
+  waiting.set(toast, setTimeout(() => dismiss(toast), toast.querySelector("form") ? STAY_WITH_UNDO_MS : STAY_MS));
 }
 
 function hold(toast) {
@@ -57,6 +58,12 @@ function closeMenus(except) {
   }
 }
 document.addEventListener("click", (event) => closeMenus(event.target.closest("details.menu")));
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const menu = event.target.closest("details.menu[open]");
+  if (!menu) return;
+  if (menu.contains(document.activeElement)) menu.querySelector("summary").focus();
+  menu.open = false; // what was chosen is under way
+});
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   const menu = event.target.closest?.("details.menu[open]");
@@ -86,6 +93,15 @@ document.addEventListener("htmx:afterSettle", ({ detail: { xhr } }) => {
     part?.focus({ preventScroll: true });
     if (part && document.activeElement !== part) part.querySelector("a[href], button:not(:disabled)")?.focus({ preventScroll: true });
   }
+});
+
+// The scenes are drawn anew, found or in another order, while a click on one of them is under way: its answer needs the
+// card that it was clicked on, so they are asked for again in a moment.
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (detail.target.id !== "found" || !detail.target.querySelector(".htmx-request")) return;
+  detail.shouldSwap = false;
+  const { elt } = detail.requestConfig;
+  setTimeout(() => htmx.trigger(elt, elt === detail.target ? "scenes-moved" : "submit"), 100);
 });
 
 // Signed out meanwhile: the answer is the sign-in page, which belongs into the window and not into a card.
