@@ -11,6 +11,7 @@
 # make recovery  after a SIGKILL, and after Redis was away              make recovery OUTAGE=120
 # make hostile pictures and links that mean harm                        make hostile ALL=1
 # make bench   how soon pictures are known and kept, with 500 in flight make bench N=500
+# make bench-live  how soon open boards show what was stored           make bench-live N=1000
 # make bench-board  how soon the board of a long film is painted        make bench-board N=1000
 #
 # make clean   removes what these made, except var/ (the data of make run)
@@ -39,7 +40,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 NO_SITE := SECRET_KEY=only-for-checks VAR_DIR=$(or $(TMPDIR),/tmp)/imagegen-check DATABASE_URL=sqlite://:memory:
 
 # The longest first, so that none is left to run alone at the end.
-PROOFS := chaos hostile recovery bench limits storm simulate bench-board
+PROOFS := chaos hostile recovery bench bench-live limits storm simulate bench-board
 PROVE := $(BIN)/python -m tests.proofs
 
 .PHONY: run test test-sqlite test-postgres check prove $(PROOFS) $(addprefix small-,$(PROOFS)) tools clean
@@ -84,6 +85,9 @@ hostile:
 bench: N = 500
 bench:
 	$(PROVE).bench --orders $(N)
+bench-live: N = 1000
+bench-live:
+	$(PROVE).live --boards $(N)
 bench-board: N = 1000
 bench-board:
 	$(PROVE).board --scenes $(N)
@@ -99,6 +103,7 @@ small-limits: ; $(PROVE).limits --seconds 20 --busy
 small-recovery: ; $(PROVE).recovery --outage 10 --busy
 small-hostile: ; $(PROVE).hostile
 small-bench: ; $(PROVE).bench --orders 12 --seconds 5 --batch 3 --busy
+small-bench-live: ; $(PROVE).live --boards 30 --seconds 5 --means stream --busy
 small-bench-board: ; $(PROVE).board --scenes 120 --visits 1 --busy
 
 # What the tests need beside Python: a browser, PostgreSQL's server programs, msgfmt.

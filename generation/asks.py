@@ -23,8 +23,9 @@ from generation import orders
 from generation.allowance import budget_of
 from generation.models import Ask, AskQuerySet, Generation, Operation
 from generation.orders import Basis, Order, Terms
+from generation.versions import digest
 from generation.wishes import OrderRefused, Wish
-from projects import access
+from projects import access, live
 from projects.cast import members, pictures_of
 from projects.models import Character, Member, Role, Scene, Take
 
@@ -69,12 +70,15 @@ def ask(wish: Wish, user: User, shown_price: int) -> Ask:
             "wish": written,
         },
     )
+    _tell(found)
     return found
 
 
 def take_back(ask: Ask) -> bool:
     """False if it has been answered."""
-    return bool(Ask.objects.filter(pk=ask.pk, answer="").delete()[0])
+    taken_back = bool(Ask.objects.filter(pk=ask.pk, answer="").delete()[0])
+    _tell(ask)
+    return taken_back
 
 
 def asked_by(user: User, **about: str) -> AskQuerySet:
@@ -127,6 +131,15 @@ def _answer(ask: Ask, answer: Answer, word: str) -> None:
         answer=answer, word=word, answered_at=timezone.now()
     ):
         raise NotAsked(ask.pk)
+    _tell(ask)
+
+
+def _tell(ask: Ask) -> None:
+    """The open pages of who asks and of who is asked."""
+    member, subject = ask.member, ask.subject
+    names = ["asks", *([live.name_of(subject)] if subject else [])]
+    live.tell(live.of_user(member.user_id), *names)
+    live.tell(live.of_user(member.project.owner_id), "asks")
 
 
 # What an owner sees of them
@@ -148,9 +161,14 @@ class Request:
 
 
 def requests_in(asks: AskQuerySet) -> dict[str, Any]:
-    """The `requests` and their `total`, as the template wants them."""
+    """The `requests`, their `total` and their version, as the template wants them."""
     found = _requests_of(asks[:MOST_SHOWN])
-    return {"requests": found, "total": sum(request.price for request in found)}
+    shown = [(one.ask.pk, one.price, one.refused and one.refused.code) for one in found]
+    return {
+        "requests": found,
+        "total": sum(request.price for request in found),
+        "asks_version": digest(shown),
+    }
 
 
 def _requests_of(asks: AskQuerySet) -> list[Request]:

@@ -18,15 +18,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from generation import defaults, orders
-from generation.allowance import Budget, budget_of, limited_member
+from generation.allowance import Budget, budget_of
 from generation.models import Ask, Generation, KieModel, Operation, Reason, State, TakenBack
 from generation.orders import Basis, Order
 from generation.parents import Parent, parent_of
 from generation.pricing import Quote
 from generation.rework import WORKS
 from generation.standing import Standing, seconds_since, standings_of
-from generation.standing import version_of as version_of_order
+from generation.versions import columns_of, digest
 from generation.wishes import OrderRefused, Wish
+from projects import live
 from projects.cast import CastMember, members
 from projects.models import Character, Member, Project, Role, Scene, Take
 from projects.search import scenes_with
@@ -42,7 +43,6 @@ FOR_ALL = ("provider", "model", "model_off", "operation", "price", "resolution")
 SOME_WORDS = "A lake"  # long enough for every model
 STILL_WANTED = ("", TakenBack.KEEP)
 AT_FAULT = (Reason.UNSAFE, Reason.PROMPT)
-ANSWERED_WITHIN = 5  # seconds between two looks whether the payer has answered
 
 
 # How a project's pictures are made
@@ -108,7 +108,6 @@ class Card:
     order: Generation | None
     standing: Standing | None
     open_orders: int
-    version: str
     offer: Order | None
     refused: OrderRefused | None
     payer: User
@@ -238,11 +237,37 @@ class Card:
         return self.may_edit and self.standing is not None and self.standing.can_take_back
 
     @property
-    def look_every(self) -> int | None:
-        """Seconds between two looks at an open order, or for an answer; None: none is awaited."""
-        if not self.is_open:
-            return ANSWERED_WITHIN if self.is_asked else None
-        return 2 if self.standing and self.standing.is_long else 1
+    def news(self) -> str:
+        """The names of what changes it (projects/live.py)."""
+        faces = (live.name_of(member.character) for member in self.cast)
+        return " ".join((self.dom_id, *faces, *(["site"] if self.is_open else [])))
+
+    @property
+    def look_in(self) -> int | None:
+        """Seconds until it is to be looked at again, whatever was heard; None: never."""
+        return self.standing.look_in if self.standing else None
+
+    @cached_property
+    def version(self) -> str:
+        """Changes when it has something else to show than the clock."""
+        offer, refused, ask = self.offer, self.refused, self.ask
+        faces = [
+            (member.character.name, member.picture and member.picture.pk) for member in self.cast
+        ]
+        return digest(
+            columns_of(self.subject, but="position"),
+            faces,
+            self.picture and (self.picture.pk, self.picture.is_stored),
+            self.take_count,
+            self.standing and self.standing.version,
+            self.open_orders,
+            offer and offer.quote.credits,
+            refused and (refused.code, str(refused.words)),
+            ask and (ask.pk, ask.answer, ask.word, ask.price),
+            self.must_ask,
+            self.may_edit,
+            self.payer.pk,
+        )
 
     @property
     def expected_seconds(self) -> int | None:
@@ -282,9 +307,6 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
                 order=order,
                 standing=standing,
                 open_orders=open_orders,
-                version=_version(
-                    row, standing.version if standing else "", open_orders, asks.get(row.pk)
-                ),
                 offer=offer,
                 refused=refused,
                 payer=project.owner,
@@ -301,24 +323,14 @@ def card_of(subject: Scene | Character, role: Role, setup: Setup | None = None) 
     return cards_of(subject.project, _alone(subject), role, setup)[0]
 
 
-def version_of(subject: Scene | Character, user: User | None = None) -> str:
-    """The version that `card_of` would have for this user, for a few queries."""
-    row = _rows(_alone(subject), cast=False)[0]
-    under_way = _under_way([row])
-    order = _shown(row, under_way, {} if under_way else _newest_orders([row]))
-    open_orders = len(under_way.get(row.pk, ()))
-    ask = _asks([row], limited_member(user, subject.project) if user else None).get(row.pk)
-    return _version(row, version_of_order(order) if order else "", open_orders, ask)
-
-
 def _alone(subject: Scene | Character) -> QuerySet[Any]:
     return type(subject)._default_manager.filter(pk=subject.pk)
 
 
-def _rows(subjects: QuerySet[Any], cast: bool = True) -> list[Any]:
+def _rows(subjects: QuerySet[Any]) -> list[Any]:
     """The subjects with `picture_id`, `take_count`, `newest_order`, and the faces of the cast."""
     subjects = subjects.with_picture()  # type: ignore[attr-defined]
-    if cast and subjects.model is Scene:
+    if subjects.model is Scene:
         faces = Character.objects.with_picture()
         subjects = subjects.prefetch_related(Prefetch("cast", faces))
     return list(subjects.annotate(newest_order=_of_newest_order(subjects.model, "pk")))
@@ -358,21 +370,6 @@ def _shown(
     row: Any, under_way: dict[str, list[Generation]], newest: dict[str, Generation]
 ) -> Generation | None:
     return under_way[row.pk][0] if row.pk in under_way else newest.get(row.newest_order)
-
-
-def _version(row: Any, order: str, open_orders: int, ask: Ask | None) -> str:
-    """Changes when a card has something else to show than the clock; `order` is its version."""
-    parts = [
-        int(row.updated_at.timestamp() * 1000),
-        row.picture_id or "",
-        row.chosen_id or "",
-        "locked" if getattr(row, "is_locked", False) else "",
-        row.take_count,
-        open_orders,
-        order,
-        f"{ask.pk}{ask.answer}" if ask else "",
-    ]
-    return ".".join(str(part) for part in parts)
 
 
 def _offer(
@@ -436,6 +433,11 @@ def scenes_of(
     counts = scenes.aggregate(**{name: Count("pk", filter=q) for name, (_w, q) in WHICH.items()})
     choices = [Choice(name, str(words), counts[name]) for name, (words, _q) in WHICH.items()]
     return scenes.filter(WHICH[which][1]), choices
+
+
+def counts_of(choices: Sequence[Choice]) -> str:
+    """A version of what the filters say."""
+    return digest(*(choice.count for choice in choices))
 
 
 # One scene or character

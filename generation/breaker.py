@@ -13,6 +13,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from generation.models import Breaker, Generation, KieModel, State
+from projects import live
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +25,17 @@ def failed(model: KieModel, why: str) -> None:
     Breaker.objects.get_or_create(model=model)
     Breaker.objects.filter(model=model).update(failures=F("failures") + 1, why=why[:500])
     if tripped().filter(model=model).update(next_try_at=timezone.now() + BETWEEN_TRIES):
+        live.tell(live.EVERYBODY, "site")
         log.error("[KIE] %s fails order after order: %s", model, why)
 
 
 def worked(model_pk: int) -> None:
+    was_tripped = tripped().filter(model=model_pk).exists()
     Breaker.objects.filter(model=model_pk, failures__gt=0).update(
         failures=0, why="", next_try_at=None
     )
+    if was_tripped:
+        live.tell(live.EVERYBODY, "site")
 
 
 def tripped() -> QuerySet[Breaker]:

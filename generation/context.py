@@ -10,6 +10,7 @@ from django.utils.functional import SimpleLazyObject
 from credits.models import CreditLedger
 from generation import account, asks, breaker
 from generation.models import Generation, Pause
+from generation.versions import digest
 
 THEMES = ("light", "dark")
 
@@ -19,6 +20,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     theme = request.COOKIES.get("theme", "")
     context: dict[str, Any] = {
+        "frame_version": "",
         "is_sandbox": settings.KIE_IS_SANDBOX,
         "theme": theme if theme in THEMES else "",
         "credits": None,
@@ -42,4 +44,18 @@ def site(request: HttpRequest) -> dict[str, Any]:
             lambda: list(breaker.tripped().select_related("model"))
         )
         context["low_account"] = SimpleLazyObject(account.low)
+        context["frame_version"] = SimpleLazyObject(
+            lambda: _version(context, is_staff=user.is_staff)
+        )
     return context
+
+
+def _version(context: dict[str, Any], *, is_staff: bool) -> str:
+    """Of all that; of what only staff see, too, if it is them."""
+    own, low = context["credits"], context["low_account"] if is_staff else None
+    stopped = [*context["pauses"], *(context["tripped"] if is_staff else ())]
+    return digest(
+        [str(own.balance), str(own.held), str(context["open_orders"]), str(context["open_asks"])],
+        [(type(row).__name__, row.pk) for row in stopped],
+        low.credits if low else None,
+    )

@@ -42,6 +42,7 @@ from generation.models import (
     State,
     TakenBack,
 )
+from projects import live
 from projects.ids import new_id
 from projects.models import Take
 from projects.pictures import Stored
@@ -303,6 +304,7 @@ def hurry(generation: Generation, task_id: str) -> None:
 def pause(provider: str, why: str) -> None:
     """Stops all ordering from a provider until staff take the pause away."""
     _row, new = Pause.objects.get_or_create(provider=provider, defaults={"why": why})
+    live.tell(live.EVERYBODY, "site")
     if new:
         log.error("[Image] Ordering from %s is paused: %s", provider, why)
 
@@ -639,6 +641,22 @@ def _move(
 
 def _note(generation: Generation, state: State, message: str, answer: Any = None) -> None:
     Event.objects.create(generation=generation, state=state, message=message[:500], answer=answer)
+    _tell(generation, state)
+
+
+def _tell(generation: Generation, state: State) -> None:
+    """The open pages that show the order. What is held or paid changes as it begins and ends, and
+    so does how many scenes are of which kind."""
+    names = [f"order-{generation.pk}"]
+    if generation.scene_id:
+        names.append(f"scene-{generation.scene_id}")
+    elif generation.character_id:
+        names.append(f"character-{generation.character_id}")
+    if generation.project_id:
+        counts = () if state in SENT_STATES else ("scenes",)
+        live.tell(live.of_project(generation.project_id), *names, *counts)
+    for user in {generation.ordered_by_id, generation.payer_id or generation.ordered_by_id}:
+        live.tell(live.of_user(user), names[0], "orders", "credits")
 
 
 def _unless_hurried(at: datetime) -> Case:

@@ -20,7 +20,7 @@ from generation.models import (
     State,
 )
 
-LONG = timedelta(minutes=3)  # an order older than this is looked at less often
+LOOK_ANYWAY = 60  # seconds between two looks at an open order: the news of it may get lost
 SLOW = timedelta(minutes=3)  # one that KIE has had for longer takes longer than usual
 PROVIDERS_LINE = ("waiting", "queuing", "queueing")  # KIE's words for a task that has not begun
 
@@ -108,10 +108,6 @@ class Standing:
         return seconds_since(self.order.created_at)
 
     @property
-    def is_long(self) -> bool:
-        return self.order.is_open and timezone.now() - self.order.created_at > LONG
-
-    @property
     def is_slow(self) -> bool:
         """KIE takes longer than usual, and there is nothing else to say of it."""
         return self._is_overdue and self.note is None
@@ -121,16 +117,29 @@ class Standing:
         """Changes when there is something else to show than the clock. What was given back comes
         to be known only together with another fact."""
         order = self.order
-        marks = f"{self.is_long:d}{self._is_overdue:d}{order.is_set_aside:d}"
+        marks = f"{self._is_overdue:d}{order.is_set_aside:d}"
         facts = (order.pk, order.state, order.task_state, order.taken_back, self.held_up or "")
         return ".".join((*facts, marks))
 
     @property
+    def look_in(self) -> int | None:
+        """Seconds until an open page looks at it again, whatever it has heard; None: never."""
+        if not self.order.is_open:
+            return None
+        left = self._seconds_until_overdue
+        return min(LOOK_ANYWAY, int(left) + 1) if left and left > 0 else LOOK_ANYWAY
+
+    @property
     def _is_overdue(self) -> bool:
+        left = self._seconds_until_overdue
+        return left is not None and left < 0
+
+    @property
+    def _seconds_until_overdue(self) -> float | None:
         order = self.order
         if order.state not in SENT_STATES or order.submitted_at is None:
-            return False
-        return timezone.now() - order.submitted_at > SLOW
+            return None
+        return (order.submitted_at + SLOW - timezone.now()).total_seconds()
 
 
 def standings_of(orders: Sequence[Generation]) -> dict[str, Standing]:
@@ -142,11 +151,6 @@ def standings_of(orders: Sequence[Generation]) -> dict[str, Standing]:
 
 def standing_of(order: Generation) -> Standing:
     return standings_of([order])[order.pk]
-
-
-def version_of(order: Generation) -> str:
-    """That of its standing, for no query more than is needed."""
-    return Standing(order, _held_up([order]).get(order.pk), given_back=False).version
 
 
 def seconds_since(moment: datetime, until: datetime | None = None) -> int:

@@ -12,6 +12,7 @@ from generation.views import (
     flow,
     health,
     kie,
+    live,
     members,
     models,
     orders,
@@ -45,6 +46,7 @@ register_converter(WorkConverter, "work")
 app_name = "generation"
 urlpatterns = [
     path("projects/<id:project_id>/", board.board, name="board"),
+    path("projects/<id:project_id>/live/", live.stream, name="project_stream"),
     path("projects/<id:project_id>/settings/", settings.settings, name="settings"),
     path(
         "projects/<id:project_id>/settings/replacement/",
@@ -78,6 +80,7 @@ urlpatterns = [
     path("takes/<id:take_id>/<work:operation>/", rework.rework, name="rework"),
     path("models/<int:model_pk>/sample", models.sample, name="sample"),
     path("queue/", orders.queue, name="queue"),
+    path("live/", live.stream, name="stream"),
     path("credits/", credits.credits, name="credits"),
     path("credits/entries.csv", credits.credits_csv, name="credits_csv"),
     path("api/image", api.image, name="api_image"),

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from projects import live
 from projects.models import Project, Scene
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -83,8 +84,10 @@ def predecessor(scene: Scene) -> Scene | None:
 
 
 def touch(project: Project) -> None:
-    """The project was worked on: it comes first among its owner's projects."""
+    """The project was worked on: it comes first among its owner's projects, and its open pages
+    look for what has changed."""
     Project.objects.filter(pk=project.pk).update(updated_at=timezone.now())
+    live.tell(live.of_project(project.pk), live.EVERYTHING)
 
 
 def _aim(scene: Scene, came_from: Scene | None, where: str, other: Scene | None) -> Scene | None:

@@ -306,6 +306,7 @@ def _delete(
     blocked = thing.takes.exists()
     if request.method == "POST":
         if _deleted(thing):
+            touch(project)
             messages.success(request, _("Deleted."))
             return HttpResponseRedirect(then)
         blocked = True

@@ -92,12 +92,22 @@ def ordered_alone(user: User) -> Generation:
     return orders.place(order, orders.Terms(user=user, key=uuid4().hex))
 
 
-def running(order: Generation, word: str = "generating") -> Generation:
-    """KIE is at work on it."""
+def sent(order: Generation) -> None:
+    """KIE has it."""
     claimed = _claimed(order, State.QUEUED)
     lifecycle.submitting(claimed)
     lifecycle.adopt(claimed, f"task-{order.pk}")
+
+
+def generating(order: Generation, word: str = "generating") -> None:
+    """KIE says so."""
     lifecycle.still_running(_claimed(order, State.RUNNING), word)
+
+
+def running(order: Generation, word: str = "generating") -> Generation:
+    """KIE is at work on it."""
+    sent(order)
+    generating(order, word)
     order.refresh_from_db()
     return order
 
@@ -109,12 +119,22 @@ def done(order: Generation, pictures: int = 1) -> Take:
 
 def arrive(order: Generation, pictures: int = 1) -> Take:
     """The picture of a running order is made and stored; of several, the first of so many."""
-    urls = [f"https://kie/{number}.png" for number in range(pictures)]
-    lifecycle.succeeded(_claimed(order, State.RUNNING), urls, order.kie_credits, None)
-    stored = {number: _stored(f"{order.pk}-{number}") for number in range(pictures)}
-    take = lifecycle.done(_claimed(order, State.STORING), stored)[0]
+    made(order, pictures)
+    take = stored(order, pictures)
     order.refresh_from_db()
     return take
+
+
+def made(order: Generation, pictures: int = 1) -> None:
+    """KIE has the pictures."""
+    urls = [f"https://kie/{number}.png" for number in range(pictures)]
+    lifecycle.succeeded(_claimed(order, State.RUNNING), urls, order.kie_credits, None)
+
+
+def stored(order: Generation, pictures: int = 1) -> Take:
+    """So have we; the first of them."""
+    found = {number: _stored(f"{order.pk}-{number}") for number in range(pictures)}
+    return lifecycle.done(_claimed(order, State.STORING), found)[0]
 
 
 def _stored(name: str) -> Stored:

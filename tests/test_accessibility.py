@@ -26,6 +26,8 @@ NO_PAGES = {
     "projects:thumbnail",
     "projects:invitation",  # the demo user is in their project already; test_sharing looks at it
     "generation:card",
+    "generation:project_stream",
+    "generation:stream",
     "generation:sample",
     "generation:cancel",
     "generation:receipt",

@@ -14,10 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from generation.board import card_of, version_of
 from generation.models import Generation, ImageSettings, KieModel, Price, Reason
 from projects.models import Character, Member, Project, Role, Scene
 from tests import stages
+from tests.open_page import OpenPage, version_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -222,10 +222,11 @@ def test_a_take_known_only_by_a_link_is_no_broken_picture(
 
 def test_a_card_follows_its_order(client: Client, project: Project) -> None:
     scene = stages.add_scene(project)
-    assert "every" not in card(client, scene).content.decode()
+    assert "data-again" not in card(client, scene).content.decode()
     order = stages.ordered(scene)
     html = card(client, scene).content.decode()
-    assert 'hx-trigger="every 1s, scene-changed"' in html
+    assert f'data-live="scene-{scene.pk} site"' in html
+    assert 'data-again="60"' in html  # should it never hear of it
     assert "Waiting in line" in html
     assert reverse("generation:cancel", args=[order.pk]) in html
     stages.running(order, "waiting")
@@ -240,7 +241,7 @@ def test_a_finished_card_asks_no_more(client: Client, project: Project) -> None:
     scene = stages.add_scene(project)
     take = stages.done(stages.ordered(scene))
     html = card(client, scene).content.decode()
-    assert "every" not in html
+    assert "data-again" not in html
     assert reverse("projects:thumbnail", args=[take.pk]) in html
     assert "the picture is ready" in html
     assert "Generate image" in html
@@ -249,30 +250,39 @@ def test_a_finished_card_asks_no_more(client: Client, project: Project) -> None:
 def test_what_is_known_is_not_sent_again(client: Client, project: Project) -> None:
     scene = stages.add_scene(project)
     order = stages.ordered(scene)
+    part = f"scene-{scene.pk}"
+    open_board = OpenPage(client, reverse("generation:board", args=[project.pk]))
+    open_page = OpenPage(client, reverse("generation:subject", args=["scene", scene.pk]))
     for change in (
         lambda: stages.running(order),
         lambda: Scene.objects.get(pk=scene.pk).save(),
         lambda: stages.ordered(scene),
     ):
-        seen = version_of(scene)
-        assert card_of(scene, Role.OWNER).version == seen
-        assert card(client, scene, seen=seen).status_code == 204
+        for shown in (open_board, open_page):
+            assert shown.ask().status_code == 204
         change()
-        assert card(client, scene, seen=seen).status_code == 200
+        for shown in (open_board, open_page):
+            assert part in shown.changed()
 
 
-def test_a_long_order_says_so_and_is_asked_after_less_often(
-    client: Client, project: Project
-) -> None:
+def test_a_long_order_says_so_when_the_time_has_come(client: Client, project: Project) -> None:
     scene = stages.add_scene(project)
     order = stages.running(stages.ordered(scene))
+
+    def sent_before(**ago: float) -> str:
+        then = timezone.now() - timedelta(**ago)
+        Generation.objects.filter(pk=order.pk).update(created_at=then, submitted_at=then)
+        return str(card(client, scene).content.decode())
+
+    html = sent_before(seconds=170)
+    assert "Taking longer than usual" not in html
+    assert re.search(r'data-again="(10|9)"', html)
     seen = version_of(scene)
-    then = timezone.now() - timedelta(minutes=4)
-    Generation.objects.filter(pk=order.pk).update(created_at=then, submitted_at=then)
-    html = card(client, scene, seen=seen).content.decode()
+    html = sent_before(minutes=4)
+    assert version_of(scene) != seen
     assert "Taking longer than usual" in html
     assert "Give my credits back now" in html
-    assert "every 2s" in html
+    assert 'data-again="60"' in html
     assert re.search(r"4 min \d+ s", html)
 
 
@@ -388,17 +398,6 @@ def test_a_page_holds_sixty_scenes(client: Client, project: Project) -> None:
     assert '<span class="number">130</span>' in html
 
 
-def test_a_look_at_what_has_not_changed_is_cheap(client: Client, project: Project) -> None:
-    scene = stages.add_scene(project)
-    stages.running(stages.ordered(scene))
-    address = reverse("generation:card", args=["scene", scene.pk])
-    with CaptureQueriesContext(connection) as captured:
-        assert client.get(address, {"seen": version_of(scene)}).status_code == 204
-    # The session, the person, the scene, its picture and newest order, the orders under way; and
-    # the two of version_of above.
-    assert len(captured) <= 5 + 2
-
-
 # One scene
 
 
@@ -449,4 +448,4 @@ def test_the_live_part_of_the_page_answers_alone(client: Client, project: Projec
     html = card(client, scene, on="subject").content.decode()
     assert html.lstrip().startswith(f'<div class="live" id="scene-{scene.pk}"')
     assert "<html" not in html
-    assert "every 1s" in html
+    assert 'data-again="60"' in html

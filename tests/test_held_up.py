@@ -15,10 +15,10 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page, expect
 
 from generation import breaker, lifecycle
-from generation.board import version_of
 from generation.models import MOST_DEATHS, Generation, KieModel, Pause, State, TakenBack
 from projects.models import Member, Project, Role, Scene
 from tests import stages
+from tests.open_page import OpenPage
 from tests.servers import Site
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
@@ -137,17 +137,19 @@ def test_a_pause_that_is_lifted_is_gone(client: Client, staff: User, scene: Scen
 
 def test_an_order_that_waits_for_the_end_of_a_pause_says_so(client: Client, scene: Scene) -> None:
     stages.ordered(scene)
-    seen = version_of(scene)
+    board = OpenPage(client, board_of(scene.project))
     for address in (board_of(scene.project), page_of(scene), "/queue/"):
         assert PAUSED not in read(client, address)
     pause()
     for address in (board_of(scene.project), page_of(scene), "/queue/"):
         assert PAUSED in read(client, address), address
-    assert card(client, scene, seen=seen).status_code == 200  # an open card notices by itself
-    seen = version_of(scene)
-    assert card(client, scene, seen=seen).status_code == 204
+    part = f"scene-{scene.pk}"
+    assert 'site"' in (changed := board.changed())[part]  # the news of which it is about
+    assert PAUSED in changed[part]
+    assert "Ordering is paused for the moment." in changed["held-up"]
+    assert board.ask().status_code == 204
     Pause.objects.all().delete()
-    assert PAUSED not in card(client, scene, seen=seen).content.decode()
+    assert PAUSED not in board.changed()[part]
 
 
 def test_what_kie_has_does_not_wait_for_a_pause(client: Client, scene: Scene) -> None:
@@ -162,12 +164,12 @@ def test_an_order_of_a_model_in_trouble_says_so(
 ) -> None:
     stages.ordered(scene)
     trip(model, breaker.TRIPS_AT - 1)
-    seen = version_of(scene)
+    board = OpenPage(client, board_of(scene.project))
     assert TRIPPED not in read(client, board_of(scene.project))
     trip(model, 1)
     for address in (board_of(scene.project), page_of(scene), "/queue/"):
         assert TRIPPED in read(client, address), address
-    assert card(client, scene, seen=seen).status_code == 200
+    assert f"scene-{scene.pk}" in board.changed()
     assert "HTTP 502" not in read(client, board_of(scene.project))
     breaker.worked(model.pk)
     assert TRIPPED not in read(client, board_of(scene.project))
@@ -197,14 +199,14 @@ def test_a_picture_set_aside_is_said(client: Client, scene: Scene) -> None:
     lifecycle.succeeded(
         stages._claimed(order, State.RUNNING), ["https://kie/1.png"], 650, answer=None
     )
-    seen = version_of(scene)
+    board = OpenPage(client, board_of(scene.project))
     for _ in range(MOST_DEATHS):
         assert ASIDE not in read(client, board_of(scene.project))
         claimed = stages._claimed(order, State.STORING)
         lifecycle.put_off(claimed, "The decoder died", died=True)
     for address in (board_of(scene.project), page_of(scene), "/queue/"):
         assert ASIDE in read(client, address), address
-    assert card(client, scene, seen=seen).status_code == 200
+    assert f"scene-{scene.pk}" in board.changed()
 
 
 def test_a_picture_that_was_found_is_free_and_says_so(client: Client, scene: Scene) -> None:
@@ -227,11 +229,10 @@ def test_a_found_picture_is_news_for_who_does_not_see_the_card(
 ) -> None:
     order = stages.lost(stages.ordered(scene))
     lifecycle.adopt(order, "late")
-    seen = version_of(scene)
+    board = OpenPage(client, board_of(scene.project))
     stages.arrive(order)
-    html = card(client, scene, seen=seen).content.decode()
-    (news,) = re.findall(r'<p id="news"[^>]*>([^<]*)</p>', html)
-    assert news == "Scene 12A: We found your picture. It is free."
+    (news,) = re.findall(r'<p id="news"[^>]*>([^<]*)</p>', board.changed()["news"])
+    assert news.strip() == "Scene 12A: We found your picture. It is free."
 
 
 def test_no_more_queries_when_more_is_held_up(scene: Scene, bob: User) -> None:

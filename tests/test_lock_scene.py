@@ -17,12 +17,13 @@ from PIL import Image
 
 from generation import orders
 from generation.asks import approve, ask
-from generation.board import card_of, version_of
+from generation.board import card_of
 from generation.models import Generation, Operation
 from generation.wishes import OrderRefused, Wish
 from projects.locks import Locked, changing, set_locked
 from projects.models import Character, Member, Project, Role, Scene, Take
 from tests import stages
+from tests.open_page import version_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 

@@ -14,6 +14,7 @@ from generation import lifecycle, reconcile
 from generation.models import Difference, Generation, State, TakenBack
 from projects.models import Character, Member, Project, Role, Scene, Take
 from tests import stages
+from tests.open_page import OpenPage
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -224,11 +225,9 @@ def test_what_staff_had_done_is_in_the_trail(scene: Scene) -> None:
 
 def test_a_receipt_is_sent_only_when_it_changed(scene: Scene, alice: User) -> None:
     order = stages.running(stages.ordered(scene))
-    html = get(alice, reverse("generation:order", args=[order.pk])).content.decode()
-    (look,) = re.findall(r'hx-get="([^"]*seen=[^"]*)"', html)
-    htmx = {"HX-Request": "true"}
-    assert get(alice, look, **htmx).status_code == 204
+    client = Client()
+    client.force_login(alice)
+    shown = OpenPage(client, reverse("generation:order", args=[order.pk]))
+    assert shown.ask().status_code == 204
     lifecycle.take_back(order, TakenBack.KEEP)
-    answer = get(alice, look, **htmx)
-    assert answer.status_code == 200
-    assert "what comes is free" in answer.content.decode()
+    assert "what comes is free" in shown.changed("order")["order"]

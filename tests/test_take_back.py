@@ -165,7 +165,7 @@ def test_kept_it_is_followed_on_and_comes_free(client: Client, scene: Scene, ali
     assert html.lstrip().startswith(f'<li class="scene" id="scene-{scene.pk}"')
     assert "The credits are given back. If the picture comes, it is free." in html
     assert "The credits are given back. KIE still has the order; what comes is free." in html
-    assert "every 1s" in html
+    assert 'data-again="60"' in html
     assert "See the order" in html
     assert "take-back" not in html
     assert re.search(r'id="open-orders" hx-swap-oob="true">1<', html)

@@ -20,6 +20,7 @@ from credits.admin import ReadOnly
 from generation import breaker, defaults
 from generation.admin.form import form_page
 from generation.models import Breaker, Generation, Pause, State
+from projects import live
 
 
 class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -44,6 +45,14 @@ class PauseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_change_permission(self, request: HttpRequest, obj: Pause | None = None) -> bool:
         return False
+
+    def save_model(self, request: HttpRequest, obj: Pause, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        live.tell(live.EVERYBODY, "site")
+
+    def delete_model(self, request: HttpRequest, obj: Pause) -> None:
+        super().delete_model(request, obj)
+        live.tell(live.EVERYBODY, "site")
 
     @admin.display(description="")
     def end(self, pause: Pause) -> SafeString:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
 from django.shortcuts import render
@@ -22,15 +22,16 @@ from generation import breaker, orders, prompts
 from generation.asks import asked_of, requests_in
 from generation.board import (
     WHICH,
+    Card,
     Setup,
     card_of,
     cards_of,
+    counts_of,
     kind_of,
     neighbours,
     scenes_of,
     setup_of,
     takes_of,
-    version_of,
 )
 from generation.casting import casting_of
 from generation.forms import ClickForm
@@ -39,9 +40,11 @@ from generation.orders import Terms
 from generation.replacement import replacement_for
 from generation.rework import works_offered
 from generation.standing import standings_of
+from generation.versions import columns_of, digest
 from generation.views import Request, came_from
+from generation.views.live import Wanted, answer, stream_for, wanted
 from generation.wishes import OrderRefused, Wish
-from projects import access
+from projects import access, live
 from projects.back import at_place
 from projects.models import Character, Project, Role, Scene
 from projects.slate import ahead_of
@@ -56,12 +59,14 @@ ORDERS_ON_A_PAGE = 50
 def board(request: Request, project_id: str) -> HttpResponse:
     project = access.project_for(request.user, project_id)
     role = access.require(request.user, project)
+    if (asked := wanted(request)) is not None:
+        return _changed_of_board(request, project, role, asked)
     setup = setup_of(project, request.user)
     found = _found(request, project, role, setup)
     if request.htmx.target == "found":
-        answer = render(request, "generation/board.html#found", found)
-        answer["HX-Replace-Url"] = found["address"]
-        return answer
+        response = render(request, "generation/board.html#found", found)
+        response["HX-Replace-Url"] = found["address"]
+        return response
     people = cards_of(project, project.characters.all(), role, setup)
     return render(
         request,
@@ -71,21 +76,49 @@ def board(request: Request, project_id: str) -> HttpResponse:
             "trouble": breaker.tripped().filter(model=setup.model).first(),
             "people": people,
             "any_open": any(card.is_open for card in (*found["scenes"], *people)),
+            "stream": stream_for(project),
             **found,
             **requests_in(asked_of(request.user).filter(member__project=project)),
         },
     )
 
 
+def _changed_of_board(
+    request: Request, project: Project, role: Role, asked: Wanted
+) -> HttpResponse:
+    """The cards of an open board that have changed, and what stands around them."""
+    there: list[Card] = []
+    for kind, rows in (("scene", project.scenes), ("character", project.characters)):
+        if ids := asked.ids(kind):
+            setup = setup_of(project, request.user)
+            there += cards_of(project, rows.filter(pk__in=ids), role, setup)
+    cards = [card for card in there if asked.is_old(card.dom_id, card.version)]
+    gone = asked.subjects() - {card.dom_id for card in there}
+    context: dict[str, Any] = {"cards": cards, "gone": gone, "may_edit": role >= Role.EDITOR}
+    if "filters" in asked:
+        which, words = _sought(request)
+        _scenes, choices = scenes_of(project, which, words)
+        if asked.is_old("filters", counts := counts_of(choices)):
+            context |= {"choices": choices, "counts": counts, "which": which, "words": words}
+    if "asks" in asked:
+        requests = requests_in(asked_of(request.user).filter(member__project=project))
+        if asked.is_old("asks", requests["asks_version"]):
+            context |= requests
+    moved = "found" in asked and asked.is_old(
+        "found", _order_of(_page(request, project.scenes.all()))
+    )
+    changed = bool(cards or gone or moved or context.keys() & {"counts", "asks_version"})
+    response = answer(request, asked, "generation/board.html#fresh", context, changed=changed)
+    if moved:
+        response["HX-Trigger"] = "scenes-moved"  # they fetch themselves
+    return response
+
+
 def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict[str, Any]:
     """The scenes that the address names: by words, by a filter, by a page or a scene on it."""
-    which = request.GET.get("show", "")
-    which = which if which in WHICH else "all"
-    words = request.GET.get("q", "").strip()
+    which, words = _sought(request)
     scenes, choices = scenes_of(project, which, words)
-    page = Paginator(scenes, SCENES_ON_A_PAGE).get_page(request.GET.get("page"))
-    if "at" in request.GET and "page" not in request.GET:
-        page = page.paginator.get_page(_page_at(scenes, request.GET["at"]))
+    page = _page(request, scenes)
     said = {"q": words, "show": which if which != "all" else "", "page": page.number}
     query = {name: value for name, value in said.items() if value and (name, value) != ("page", 1)}
     return {
@@ -95,11 +128,32 @@ def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict
         "which": which,
         "words": words,
         "choices": choices,
+        "counts": counts_of(choices),
         "page": page,
         "window": page.paginator.get_elided_page_range(page.number),
         "scenes": cards_of(project, page.object_list, role, setup),
+        "order": _order_of(page) if not words and which == "all" else "",
         "address": f"{request.path}?{urlencode(query)}".rstrip("?"),
     }
+
+
+def _sought(request: Request) -> tuple[str, str]:
+    """The filter and the words that the address names."""
+    which = request.GET.get("show", "")
+    return which if which in WHICH else "all", request.GET.get("q", "").strip()
+
+
+def _page(request: Request, scenes: QuerySet[Scene]) -> Page[Scene]:
+    page = Paginator(scenes, SCENES_ON_A_PAGE).get_page(request.GET.get("page"))
+    if "at" in request.GET and "page" not in request.GET:
+        return page.paginator.get_page(_page_at(scenes, request.GET["at"]))
+    return page
+
+
+def _order_of(page: Page[Scene]) -> str:
+    """A version of which scenes stand on the page of all scenes, and in which order. Where only
+    some are looked for, what has been found stays until somebody looks again."""
+    return digest(page.paginator.num_pages, [scene.pk for scene in page.object_list])
 
 
 def _page_at(scenes: QuerySet[Scene], scene_id: str) -> int:
@@ -113,17 +167,21 @@ def _page_at(scenes: QuerySet[Scene], scene_id: str) -> int:
 @never_cache
 def subject(request: Request, kind: str, subject_id: str) -> HttpResponse:
     shown = subject_for(request, kind, subject_id)
-    return render(request, "generation/subject.html", _page_of(request, shown))
+    context = _page_of(request, shown)
+    if (asked := wanted(request)) is not None:
+        context["changed"] = asked.is_old(live.name_of(shown), str(context["version"]))
+        changed = bool(context["changed"])
+        return answer(request, asked, "generation/subject.html#fresh", context, changed=changed)
+    context["stream"] = stream_for(shown.project)
+    return render(request, "generation/subject.html", context)
 
 
 @require_safe
 @login_required
 @never_cache
 def card(request: Request, kind: str, subject_id: str) -> HttpResponse:
-    """The card alone, or 204 while it is what `seen` says. With `on=subject` for that page."""
+    """The card alone; with `on=subject` what stands for it on that page."""
     shown = subject_for(request, kind, subject_id)
-    if request.GET.get("seen") == version_of(shown, request.user):
-        return HttpResponse(status=HTTPStatus.NO_CONTENT)
     return _fragment(request, shown, on=request.GET.get("on", ""))
 
 
@@ -197,9 +255,9 @@ def _fragment(
         "was_clicked": request.method == "POST",
     }
     status = refused.status if refused else HTTPStatus.OK
-    answer = render(request, template, context, status=status)
-    answer["HX-Trigger"] = "order-moved"  # the counts above the scenes are another part's
-    return answer
+    response = render(request, template, context, status=status)
+    response["HX-Trigger"] = "order-moved"  # the counts above the scenes are another part's
+    return response
 
 
 def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
@@ -209,21 +267,28 @@ def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
     card = card_of(subject, role, setup)
     orders_of = Generation.objects.of(subject).newest_first().select_related("model", "ordered_by")
     before, after = neighbours(subject) if isinstance(subject, Scene) else (None, None)
+    takes = takes_of(subject)
+    orders_shown = standings_of(list(orders_of[:ORDERS_ON_A_PAGE])).values()
     return {
         "project": subject.project,
         "card": card,
+        "version": digest(
+            card.version,
+            [columns_of(row.take) for row in takes],
+            [standing.version for standing in orders_shown],
+        ),
         "may_edit": role >= Role.EDITOR and not card.is_locked,
         "may_lock": role >= Role.EDITOR and card.kind == "scene",
         "setup": setup,
         "ratio": setup.settings.ratio_for(subject),
         "parts": card.offer.parts if card.offer else prompts.parts_for(subject, card.cast),
         "request_json": as_json(card.offer.request) if card.offer else "",
-        "takes": takes_of(subject),
+        "takes": takes,
         "works": works_offered() if role >= Role.EDITOR and not card.is_locked else (),
         "casting": casting_of(
             card.cast, setup.model, setup.resolution, card.offer.pictures if card.offer else ()
         ),
-        "orders": standings_of(list(orders_of[:ORDERS_ON_A_PAGE])).values(),
+        "orders": orders_shown,
         "before": before,
         "after": after,
     }

@@ -23,7 +23,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from generation.allowance import Budget, spent_by
 from generation.sharing_forms import InviteForm, SeatForm
 from generation.views import Request
-from projects import access
+from projects import access, live
 from projects.members import invite
 from projects.models import Invitation, Member, Project, Role
 
@@ -82,6 +82,7 @@ def change(request: Request, project_id: str, member_id: int) -> HttpResponse:
     member.role = form.cleaned_data["role"]
     member.allowance = form.cleaned_data["allowance"]
     member.save(update_fields=["role", "allowance"])
+    live.tell(live.of_user(member.user_id), live.EVERYTHING)
     messages.success(request, _("Saved for %(name)s.") % {"name": member.user.username})
     return redirect("generation:members", project.pk)
 
@@ -93,6 +94,7 @@ def remove(request: Request, project_id: str, member_id: int) -> HttpResponse:
     project = access.project_for(request.user, project_id, Role.OWNER)
     member = _member(project, member_id)
     member.delete()
+    live.removed(member.user)
     words = _("%(name)s is not in this project any more. Their pictures stay.")
     messages.success(request, words % {"name": member.user.username})
     return redirect("generation:members", project.pk)
@@ -106,6 +108,7 @@ def leave(request: Request, project_id: str) -> HttpResponse:
     if not left:
         messages.info(request, _("It is your project: you can delete it, but not leave it."))
         return redirect("generation:members", project.pk)
+    live.removed(request.user)
     messages.success(request, _("You have left “%(project)s”.") % {"project": project})
     return redirect("projects:list")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from django.contrib import messages
@@ -26,12 +24,15 @@ from generation.standing import (
     standing_of,
     standings_of,
 )
+from generation.versions import digest
 from generation.views import Request, came_from
 from generation.views.board import answer_click
+from generation.views.live import answer, stream_for, wanted
 from projects import access
 from projects.models import Project, Role
 
 ENDED_SHOWN = 50
+IN_LINE = 5  # seconds between two looks at one's place in line
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -109,15 +110,21 @@ def _said(standing: Standing, *, taken_back: bool, cancelled: bool) -> tuple[int
 @login_required
 @never_cache
 def queue(request: Request) -> HttpResponse:
-    """With `?seen=`, for htmx: the list alone, or 204 while it is the same."""
-    context = _queue(request)
-    if request.htmx:
-        if request.GET.get("seen") == context["version"]:
-            return HttpResponse(status=HTTPStatus.NO_CONTENT)
-        return render(request, "generation/queue.html#answer", context)
-    context |= requests_in(asked_of(request.user))
-    context["asks"] = asked_by(request.user)
-    return render(request, "generation/queue.html", context)
+    context = _queue(request) | _asks(request)
+    if (asked := wanted(request)) is None:
+        context["stream"] = stream_for(None)
+        return render(request, "generation/queue.html", context)
+    shown = {"queue": "version", "asks": "asks_version", "asked": "asked_version"}
+    changed = [part for part, name in shown.items() if asked.is_old(part, context[name])]
+    context["changed"] = changed
+    return answer(request, asked, "generation/queue.html#fresh", context, changed=bool(changed))
+
+
+def _asks(request: Request) -> dict[str, Any]:
+    """What this person is asked for, and what they asked for."""
+    own = list(asked_by(request.user))
+    said = digest([(ask.pk, ask.answer, ask.word, ask.order_id) for ask in own])
+    return {**requests_in(asked_of(request.user)), "asks": own, "asked_version": said}
 
 
 @dataclass(frozen=True)
@@ -147,12 +154,19 @@ def _queue(request: Request) -> dict[str, Any]:
     places = line.places(request.user.pk) if waits else {}
     rows = [Row(standings[order.pk], places.get(order.pk)) for order in under_way]
     rows_ended = [Row(standings[order.pk], None) for order in ended]
-    seen = " ".join(row.version for row in (*rows, *rows_ended))
     return {
         "under_way": rows,
         "ended": rows_ended,
-        "version": hashlib.sha256(seen.encode()).hexdigest()[:16],
+        "version": digest([row.version for row in (*rows, *rows_ended)]),
+        "look_in": _look_in(rows),
     }
+
+
+def _look_in(rows: list[Row]) -> int | None:
+    """Seconds until the list is to be looked at again: one's place in line depends on others."""
+    if any(row.place for row in rows):
+        return IN_LINE
+    return min((row.standing.look_in for row in rows if row.standing.look_in), default=None)
 
 
 def _mine(request: Request) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -16,8 +15,10 @@ from generation.models import Generation
 from generation.parents import numbers_of, parent_of
 from generation.receipt import at_kie, entries_of, mask_of, outcome_of, trail_of, went_along
 from generation.standing import Standing, seconds_since, standing_of
+from generation.versions import digest
 from generation.views import Request
 from generation.views.board import as_json
+from generation.views.live import answer, stream_for, wanted
 from projects import access
 from projects.models import Role
 
@@ -26,14 +27,15 @@ from projects.models import Role
 @login_required
 @never_cache
 def order(request: Request, generation_id: str) -> HttpResponse:
-    """With `?seen=`, for htmx: the part that changes, or 204 while it is the same."""
     found = generation_for(request.user, generation_id)
     standing = standing_of(found)
-    if request.htmx:
-        if request.GET.get("seen") == standing.version:
-            return HttpResponse(status=HTTPStatus.NO_CONTENT)
-        return render(request, "generation/order.html#live", _receipt(request, standing))
-    return render(request, "generation/order.html", _receipt(request, standing))
+    context = _receipt(request, standing)
+    if (asked := wanted(request)) is not None:
+        context["changed"] = asked.is_old("order", str(context["version"]))
+        changed = context["changed"]
+        return answer(request, asked, "generation/order.html#fresh", context, changed=changed)
+    context["stream"] = stream_for(found.project)
+    return render(request, "generation/order.html", context)
 
 
 @require_safe
@@ -54,15 +56,17 @@ def _receipt(request: Request, standing: Standing) -> dict[str, Any]:
     outputs = list(order.outputs.select_related("take"))
     numbers = numbers_of(order.subject) if order.subject else {}
     may_act = order.project is None or (access.require(request.user, order.project) >= Role.EDITOR)
+    trail = trail_of(order, entries)
     return {
         "order": order,
+        "version": digest(standing.version, len(trail), len(entries)),
         "project": order.project,
         "standing": standing,
         "seconds": seconds_since(order.created_at, order.finished_at),
         "entries": entries,
         "outcome": outcome_of(order, entries),
         "at_kie": at_kie(order),
-        "trail": trail_of(order, entries),
+        "trail": trail,
         "outputs": outputs,
         "brought": sum(output.take is not None for output in outputs),
         "parent": parent_of(order, numbers),

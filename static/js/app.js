@@ -72,23 +72,52 @@ document.addEventListener("keydown", (event) => {
 });
 
 // Over a swap: what stood open stays open; and when the swapped part held the focus and the same control is not there
-// any more, the focus goes to the nearest of the things around it that is, instead of to the top of the page.
-const before = new WeakMap(); // by request: the next swap may begin before the last one has settled
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const { target, xhr } = event.detail;
-  const around = [];
-  for (let at = document.activeElement; target.contains(at); at = at.parentElement) if (at.id) around.push(at);
-  before.set(xhr, { around, open: [...target.querySelectorAll("details[open][id]")] });
+// any more, the focus goes to the nearest of the things around it that is, instead of to the top of the page. In a part
+// that nobody here asked for (live.js fetched it), what was typed or ticked stays, too.
+const before = new WeakMap(); // by swap: the next one may begin before the last one has settled
+let around = []; // the focus, from inside out; a swap that comes before it is given back leaves it as it was
+document.addEventListener("htmx:beforeSwap", ({ detail: { shouldSwap, target, xhr } }) => {
+  before.set(xhr, opened(target));
+  const focus = document.activeElement;
+  if (!shouldSwap || !focus || focus === document.body) return;
+  around = [];
+  for (let at = focus; target.contains(at); at = at.parentElement) if (at.id) around.push(at);
 });
+document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
+  const fields = [...detail.target.querySelectorAll("input[id], textarea[id], select[id]")].filter(isTouched);
+  before.set(detail, { fields, open: opened(detail.target) });
+});
+function opened(target) {
+  return [...target.querySelectorAll("details[open][id]")];
+}
+function isTouched(field) {
+  if (field.type === "hidden") return false;
+  if (field.type === "checkbox" || field.type === "radio") return field.checked !== field.defaultChecked;
+  if (field.type === "select-one") return !field.selectedOptions[0]?.defaultSelected;
+  return field.value !== (field.defaultValue ?? "");
+}
 function now(old) {
   const found = document.getElementById(old.id);
   return found?.tagName === old.tagName ? found : null; // a place that has become a button could spend
 }
-document.addEventListener("htmx:afterSwap", ({ detail: { xhr } }) => {
-  for (const details of before.get(xhr).open.splice(0).map(now)) if (details) details.open = true;
+function openAgain(details) {
+  for (const found of details.splice(0).map(now)) if (found) found.open = true;
+}
+function fill(old) {
+  const field = now(old);
+  if (!field || field === old) return;
+  if (field.type === "file") field.files = old.files;
+  else if (field.type === "checkbox" || field.type === "radio") field.checked = old.checked;
+  else field.value = old.value;
+}
+document.addEventListener("htmx:oobAfterSwap", ({ detail }) => {
+  const { fields, open } = before.get(detail);
+  openAgain(open);
+  fields.splice(0).forEach(fill);
 });
-document.addEventListener("htmx:afterSettle", ({ detail: { xhr } }) => {
-  for (const part of before.get(xhr).around.splice(0).map(now)) {
+document.addEventListener("htmx:afterSwap", ({ detail: { xhr } }) => openAgain(before.get(xhr)));
+document.addEventListener("htmx:afterSettle", () => {
+  for (const part of around.splice(0).map(now)) {
     if (document.activeElement && document.activeElement !== document.body) return;
     part?.focus({ preventScroll: true });
     if (part && document.activeElement !== part) part.querySelector("a[href], button:not(:disabled)")?.focus({ preventScroll: true });
@@ -98,7 +127,7 @@ document.addEventListener("htmx:afterSettle", ({ detail: { xhr } }) => {
 // The scenes are drawn anew, found or in another order, while a click on one of them is under way: its answer needs the
 // card that it was clicked on, so they are asked for again in a moment.
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
-  if (detail.target.id !== "found" || !detail.target.querySelector(".htmx-request")) return;
+  if (detail.target.id !== "found" || !detail.target.querySelector(".htmx-request, [data-held]")) return;
   detail.shouldSwap = false;
   const { elt } = detail.requestConfig;
   setTimeout(() => htmx.trigger(elt, elt === detail.target ? "scenes-moved" : "submit"), 100);

@@ -48,6 +48,7 @@ let justDropped = false;
 function lift() {
   drag.isOn = true;
   drag.list.classList.add("arranging");
+  drag.list.dataset.held = ""; // nothing in it is swapped meanwhile
   drag.card.classList.add("lifted");
   drag.card.setPointerCapture(drag.pointer);
   scrollOn();
@@ -89,6 +90,7 @@ function scrollOn() {
 function putDown() {
   mark(null);
   drag.list.classList.remove("arranging");
+  delete drag.list.dataset.held;
   drag.card.classList.remove("lifted");
   drag.card.style.translate = "";
   justDropped = true;

@@ -92,6 +92,7 @@ class Stand:
         self._processes = Processes()
         self._commands: dict[str, str] = {}
         self._resting: set[str] = set()  # those that were stopped on purpose
+        self._replaced: dict[str, str] = {}
         self._cpu: dict[tuple[str, int], float] = {}
         self._ports = {name: free_port() for name in ("web", "sandbox", "bucket")}
 
@@ -124,7 +125,7 @@ class Stand:
         self._launch("bucket", self._bucket())
         self._launch("sandbox", self._sandbox())
         lines = parse_procfile((BASE_DIR / "Procfile").read_text()).processes
-        for name, line in lines.items():
+        for name, line in (lines | self._replaced).items():
             self._launch(name, line)
         self._wait_for(f"127.0.0.1:{self._ports['bucket']}", "/proof/faults")
         self._wait_for(f"127.0.0.1:{self._ports['sandbox']}", "/sandbox")
@@ -317,6 +318,22 @@ class Stand:
             return False
         return True
 
+    # Any of its processes, by the name of its line in the Procfile
+
+    def replace(self, name: str, line: str) -> None:
+        """Another command is started in its place; to be said before the stand is entered."""
+        self._replaced[name] = line
+
+    def rest(self, name: str) -> None:
+        """It ends and stays away."""
+        self._resting.add(name)
+        self._processes.stop({name})
+
+    def family(self, name: str) -> set[int]:
+        """The pids of it and of those that it started."""
+        head = self._processes.children[name].pid
+        return {process.pid for process in processes() if process.session == head}
+
     # The queue
 
     def flush_redis(self) -> None:
@@ -324,8 +341,7 @@ class Stand:
             client.flushall()
 
     def stop_redis(self) -> None:
-        self._resting.add("valkey")
-        self._processes.stop({"valkey"})
+        self.rest("valkey")
 
     def start_redis(self) -> None:
         run.start_valkey(self._processes, self.folder / "valkey")

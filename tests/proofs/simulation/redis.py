@@ -28,7 +28,7 @@ class Bells:
 
 @dataclass
 class Redis:
-    """What doorbell.py and kie/limiter.py ask of a connection, and nothing else."""
+    """What doorbell.py, kie/limiter.py and live.py ask of a connection, and nothing else."""
 
     world: World
     is_down: bool = False
@@ -61,6 +61,11 @@ class Redis:
         answer = self._take(*keys, *rest) if take else self._retell(*keys, *rest)
         self.world.effect("a place in the window")
         return answer
+
+    def publish(self, _channel: str, _news: str) -> int:
+        """What open pages are told; whether they hear it is not the story."""
+        self._asked("PUBLISH")
+        return 0
 
     def flush(self) -> None:
         self.keys.clear()

@@ -14,7 +14,7 @@ from django.utils import crypto
 
 from generation import breaker, jobs, line, results
 from generation.kie import client
-from projects import pictures
+from projects import live, pictures
 from tests.proofs.simulation.files import MemoryStorage
 from tests.proofs.simulation.kie import Adapter
 from tests.proofs.simulation.world import Clock, World
@@ -32,6 +32,7 @@ def take_their_places(story: Story) -> None:
     places: tuple[tuple[ModuleType, str, Any], ...] = (
         (django_rq, "get_connection", lambda *_: story.redis),
         (django_rq, "get_queue", lambda name, **_: story.queues[name]),
+        (live, "redis", lambda: story.redis),
         (jobs, "ThreadPoolExecutor", lambda _number: Threads(story.world)),
         (crypto, "secrets", SimpleNamespace(choice=rng.choice, compare_digest=eq)),
         (client, "InTimeAdapter", Adapter),
