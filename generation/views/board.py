@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from generation import breaker, orders, prompts
 from generation.asks import asked_of, requests_in
+from generation.batch import news_of
 from generation.board import (
     WHICH,
     Setup,
@@ -29,6 +30,7 @@ from generation.board import (
     neighbours,
     scenes_of,
     setup_of,
+    several_of,
     takes_of,
     version_of,
 )
@@ -38,6 +40,7 @@ from generation.models import Generation
 from generation.orders import Terms
 from generation.replacement import replacement_for
 from generation.rework import works_offered
+from generation.several import place_variants
 from generation.standing import standings_of
 from generation.views import Request, came_from
 from generation.wishes import OrderRefused, Wish
@@ -70,6 +73,8 @@ def board(request: Request, project_id: str) -> HttpResponse:
             "replacement": replacement_for(project) if setup.refused else None,
             "trouble": breaker.tripped().filter(model=setup.model).first(),
             "people": people,
+            "several": several_of([] if found["words"] else found["choices"], setup),
+            "results": news_of(project, request.user),
             "any_open": any(card.is_open for card in (*found["scenes"], *people)),
             **found,
             **requests_in(asked_of(request.user).filter(member__project=project)),
@@ -82,10 +87,12 @@ def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict
     which = request.GET.get("show", "")
     which = which if which in WHICH else "all"
     words = request.GET.get("q", "").strip()
-    scenes, choices = scenes_of(project, which, words)
-    page = Paginator(scenes, SCENES_ON_A_PAGE).get_page(request.GET.get("page"))
+    scenes, choices = scenes_of(project, which, words, sends_faces=setup.sends_faces)
+    paginator = Paginator(scenes, SCENES_ON_A_PAGE)
+    paginator.count = next(choice.count for choice in choices if choice.name == which)
+    page = paginator.get_page(request.GET.get("page"))
     if "at" in request.GET and "page" not in request.GET:
-        page = page.paginator.get_page(_page_at(scenes, request.GET["at"]))
+        page = paginator.get_page(_page_at(scenes, request.GET["at"]))
     said = {"q": words, "show": which if which != "all" else "", "page": page.number}
     query = {name: value for name, value in said.items() if value and (name, value) != ("page", 1)}
     return {
@@ -142,7 +149,7 @@ def generate(request: Request, kind: str, subject_id: str) -> HttpResponse:
     wish = Wish(project=shown.project, subject=shown)
     try:
         if not orders.placed(wish, terms.user, terms.key):
-            orders.place(orders.prepare(wish), terms)
+            place_variants(orders.prepare(wish), terms, click.cleaned_data["variants"])
     except OrderRefused as refused:
         return answer_click(request, shown, refused=refused)
     return answer_click(request, shown)
