@@ -11,6 +11,7 @@ SQLite without row locks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,29 @@ def hold(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> 
     return _write(ledger.pk, Kind.HOLD, 0, amount, reference, about)
 
 
+def hold_all(ledger: CreditLedger, holds: Sequence[tuple[int, str, About]]) -> None:
+    """Sets credits aside for several orders, or for none of them; (amount, reference, about) each.
+
+    Raises InsufficientCredits about all of them together, and ReferenceConflict where a reference
+    has been used before, for whatever it was.
+    """
+    for amount, _reference, _about in holds:
+        _positive(amount)
+    total = sum(amount for amount, _reference, _about in holds)
+    whole = _entry(ledger.pk, Kind.HOLD, 0, total, "", About())
+    entries = [_entry(ledger.pk, Kind.HOLD, 0, *hold) for hold in holds]
+    try:
+        with transaction.atomic():
+            _move(whole)
+            held = whole.held_after - total
+            for entry in entries:
+                held += entry.held_change
+                entry.balance_after, entry.held_after = whole.balance_after, held
+            LedgerEntry.objects.bulk_create(entries)
+    except IntegrityError as error:
+        raise ReferenceConflict(", ".join(entry.reference for entry in entries[:3])) from error
+
+
 def capture(hold_reference: str, amount: int, *, reference: str, about: About) -> LedgerEntry:
     """Charges `amount` of a hold, at most all of it, and gives the rest back.
 
@@ -127,15 +151,7 @@ def _write(
     about: About,
     hold: LedgerEntry | None = None,
 ) -> LedgerEntry:
-    entry = LedgerEntry(
-        ledger_id=ledger_id,
-        kind=kind,
-        balance_change=balance_change,
-        held_change=held_change,
-        reference=reference,
-        hold=hold,
-        **asdict(about),
-    )
+    entry = _entry(ledger_id, kind, balance_change, held_change, reference, about, hold)
     try:
         with transaction.atomic():
             _move(entry)
@@ -144,6 +160,26 @@ def _write(
         # The same wish, written by somebody else or by ourselves before we died, answers again.
         return _written_before(entry, error)
     return entry
+
+
+def _entry(
+    ledger_id: int,
+    kind: str,
+    balance_change: int,
+    held_change: int,
+    reference: str,
+    about: About,
+    hold: LedgerEntry | None = None,
+) -> LedgerEntry:
+    return LedgerEntry(
+        ledger_id=ledger_id,
+        kind=kind,
+        balance_change=balance_change,
+        held_change=held_change,
+        reference=reference,
+        hold=hold,
+        **asdict(about),
+    )
 
 
 def _move(entry: LedgerEntry) -> None:

@@ -66,11 +66,12 @@ def spent_by(project: Project, users: Iterable[int] | None = None) -> dict[int, 
     return dict(sums.annotate(spent=Sum(SPENT)))
 
 
-def take(order: Generation) -> None:
+def take(order: Generation, price: int | None = None) -> None:
     """To be asked in the transaction that writes the order and its hold. Raises AllowanceExceeded.
 
-    The UPDATE changes nothing: it keeps the member's row locked until the transaction ends, so that
-    of two orders at once the second counts the first.
+    `price` is that of all the orders that are placed together with this one. The UPDATE changes
+    nothing: it keeps the member's row locked until the transaction ends, so that of two orders at
+    once the second counts the first.
     """
     project, user = order.project, order.ordered_by_id
     if project is None or order.payer_id != project.owner_id or user == order.payer_id:
@@ -79,8 +80,9 @@ def take(order: Generation) -> None:
     if not limited.update(allowance=F("allowance")):
         return
     budget = _budget(limited.get(), project)
-    if not budget.covers(order.price):
-        raise AllowanceExceeded(order.price, budget.left or 0)
+    needed = order.price if price is None else price
+    if not budget.covers(needed):
+        raise AllowanceExceeded(needed, budget.left or 0)
 
 
 def _limited(project: Project, user: int) -> QuerySet[Member]:

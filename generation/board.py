@@ -15,14 +15,24 @@ from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Sub
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from generation import defaults, orders
 from generation.allowance import Budget, budget_of
-from generation.models import Ask, Generation, KieModel, Operation, Reason, State, TakenBack
+from generation.models import (
+    Ask,
+    Generation,
+    KieModel,
+    Operation,
+    Reason,
+    Slot,
+    State,
+    TakenBack,
+)
 from generation.orders import Basis, Order
+from generation.outdated import OLD, changes_since, with_changes
 from generation.parents import Parent, parent_of
-from generation.pricing import Quote
+from generation.pricing import Quote, in_force
 from generation.rework import WORKS
 from generation.standing import Standing, seconds_since, standings_of
 from generation.versions import columns_of, digest
@@ -40,6 +50,7 @@ TYPICAL_OF = 20  # so many of a project's last pictures say how long one takes
 FAILURES = (State.FAILED, State.REVIEW)
 # The codes of refusals that are the same for every scene and character.
 FOR_ALL = ("provider", "model", "model_off", "operation", "price", "resolution")
+MOST_BY_CLICK = 4  # orders
 SOME_WORDS = "A lake"  # long enough for every model
 STILL_WANTED = ("", TakenBack.KEEP)
 AT_FAULT = (Reason.UNSAFE, Reason.PROMPT)
@@ -72,6 +83,20 @@ class Setup:
     def model_name(self) -> str:
         return self.model.name if self.model else self.settings.model.value
 
+    @property
+    def sends_faces(self) -> bool:
+        """The pictures of the cast go along with an order."""
+        field = self.model.takes.get(Slot.REFERENCE) if self.model else None
+        return field is not None and self.resolution not in field.not_at
+
+    @property
+    def price_each(self) -> int | None:
+        """Hundredths for any picture; None where it depends on what goes along, or is not known."""
+        if self.quote is None or self.model is None:
+            return None
+        depends = self.sends_faces and in_force(self.model, self.resolution).reference_credits
+        return None if depends else self.quote.credits
+
 
 def setup_of(project: Project, user: User | None = None) -> Setup:
     own = defaults.settings_of(project)
@@ -97,13 +122,15 @@ class Card:
 
     `order` is the newest that is awaited, else the newest of all, and `standing` is how it is with
     it; `open_orders` counts those that are awaited. Exactly one of `offer` and `refused` is set.
-    `cast` is who appears in a scene. `budget` is what whoever looks may spend, and `ask` what they
+    `cast` is who appears in a scene. `changes` says what changed since the picture was made, in no
+    words where it is up to date. `budget` is what whoever looks may spend, and `ask` what they
     asked for last.
     """
 
     subject: Scene | Character
     cast: tuple[CastMember, ...]
     picture: Take | None
+    changes: list[str]
     take_count: int
     order: Generation | None
     standing: Standing | None
@@ -184,6 +211,12 @@ class Card:
         """Who could be given a picture where the model needs one of somebody in the cast."""
         return next((m.character for m in self.cast if m.picture is None), None)
 
+    @property
+    def variants(self) -> list[tuple[int, int]]:
+        """How many pictures one click may order, with the price of all of them."""
+        each = self.offer.quote.credits if self.offer else 0
+        return [(count, count * each) for count in range(1, MOST_BY_CLICK + 1)]
+
     @cached_property
     def key(self) -> str:
         """One button, one key, one order."""
@@ -198,6 +231,11 @@ class Card:
         """The last order brought no picture, and whoever ordered it waited for one."""
         order = self.order
         return order is not None and order.state in FAILURES and order.taken_back in STILL_WANTED
+
+    @property
+    def is_old(self) -> bool:
+        """The picture is out of date."""
+        return bool(self.changes)
 
     @property
     def has_to_say(self) -> bool:
@@ -259,6 +297,7 @@ class Card:
             faces,
             self.picture and (self.picture.pk, self.picture.is_stored),
             self.take_count,
+            [str(change) for change in self.changes],
             self.standing and self.standing.version,
             self.open_orders,
             offer and offer.quote.credits,
@@ -297,12 +336,14 @@ def cards_of(project: Project, subjects: Any, role: Role, setup: Setup | None = 
         order, open_orders = shown[row.pk], len(under_way.get(row.pk, ()))
         standing = standings[order.pk] if order else None
         cast = members(row.cast.all(), pictures) if isinstance(row, Scene) else ()
+        picture = pictures.get(row.picture_id)
         offer, refused = _offer(row, cast, setup)
         cards.append(
             Card(
                 subject=row,
                 cast=cast,
-                picture=pictures.get(row.picture_id),
+                picture=picture,
+                changes=changes_since(picture, row, cast, sends_faces=setup.sends_faces),
                 take_count=row.take_count,
                 order=order,
                 standing=standing,
@@ -401,11 +442,30 @@ def kind_of(subject: Scene | Character) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """A filter above the scenes: `name` stands in the address, `count` beside the words."""
+    """A filter above the scenes: `name` stands in the address, `count` beside the words. `ready`
+    are those of them that one could order a picture for, but for what only preparing tells."""
 
     name: str
     words: str
     count: int
+    ready: int
+
+    def total(self, setup: Setup) -> int | None:
+        """Hundredths for a picture of each that is ready; None where only preparing tells."""
+        each = setup.price_each
+        return None if each is None else each * self.ready
+
+    @property
+    def bill_words(self) -> str:
+        """What one click could do about them: "Generate 12 missing"; "" for nothing."""
+        words = {
+            "missing": ngettext(
+                "Generate %(count)d missing", "Generate %(count)d missing", self.ready
+            ),
+            "failed": ngettext("Retry %(count)d failed", "Retry %(count)d failed", self.ready),
+            "old": ngettext("Update %(count)d scene", "Update %(count)d scenes", self.ready),
+        }.get(self.name, "")
+        return words % {"count": self.ready} if words and self.ready else ""
 
 
 WHICH = {
@@ -416,28 +476,60 @@ WHICH = {
         gettext_lazy("Failed"),
         Q(newest_state__in=FAILURES, newest_taken_back__in=STILL_WANTED, under_way=False),
     ),
+    "old": (gettext_lazy("Out of date"), OLD),
+    "unchosen": (gettext_lazy("Not chosen"), Q(has_several=True, chosen__isnull=True)),
 }
+READY = Q(is_locked=False, under_way=False, is_in_vain=False) & ~Q(description="")
 
 
 def scenes_of(
-    project: Project, which: str, words: str = ""
+    project: Project, which: str, words: str = "", *, sends_faces: bool = False
 ) -> tuple[QuerySet[Scene], list[Choice]]:
     """The scenes of one filter (a key of WHICH) in which these words are found, and how many each
     of the filters would show."""
-    scenes = scenes_with(project, words).annotate(
-        has_take=Exists(Take.objects.kept().filter(scene=OuterRef("pk"))),
+    takes = Take.objects.kept().filter(scene=OuterRef("pk"))
+    found = scenes_with(project, words)
+    scenes = with_changes(found, project, sends_faces=sends_faces).annotate(
+        has_take=Exists(takes),
+        has_several=Exists(takes[1:2]),
         under_way=Exists(Generation.objects.awaited().filter(scene=OuterRef("pk"))),
+        newest_order=_of_newest_order(Scene, "pk"),
         newest_state=_of_newest_order(Scene, "state"),
         newest_taken_back=_of_newest_order(Scene, "taken_back"),
     )
-    counts = scenes.aggregate(**{name: Count("pk", filter=q) for name, (_w, q) in WHICH.items()})
-    choices = [Choice(name, str(words), counts[name]) for name, (words, _q) in WHICH.items()]
+    scenes = scenes.annotate(is_in_vain=Exists(_in_vain()))
+    counts = {name: Count("pk", filter=q) for name, (_w, q) in WHICH.items()}
+    ready = {f"{name}_ready": Count("pk", filter=q & READY) for name, (_w, q) in WHICH.items()}
+    numbers = scenes.aggregate(**counts, **ready)
+    choices = [
+        Choice(name, str(label), numbers[name], numbers[f"{name}_ready"])
+        for name, (label, _q) in WHICH.items()
+    ]
     return scenes.filter(WHICH[which][1]), choices
 
 
 def counts_of(choices: Sequence[Choice]) -> str:
     """A version of what the filters say."""
     return digest(*(choice.count for choice in choices))
+
+
+def several_of(choices: Sequence[Choice], setup: Setup) -> list[tuple[str, str, int | None]]:
+    """What one click could order: the name of the filter, in words, and what it would cost."""
+    offered = [choice for choice in choices if choice.bill_words]
+    return [(choice.name, choice.bill_words, choice.total(setup)) for choice in offered]
+
+
+def _in_vain() -> QuerySet[Generation]:
+    """A scene's newest order, where the same again would end as it did: staff look at it, or it
+    failed over the description, which has not been changed since (Card.words_at_fault)."""
+    at_fault = Q(
+        state=State.FAILED,
+        reason__in=AT_FAULT,
+        operation=Operation.GENERATE,
+        created_at__gt=OuterRef("updated_at"),
+    )
+    newest = Generation.objects.filter(pk=OuterRef("newest_order"))
+    return newest.filter(at_fault | Q(state=State.REVIEW))
 
 
 # One scene or character

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from generation import defaults, records
+from generation.board import MOST_BY_CLICK
 from generation.models import AUTO, ImageSettings, KieModel, Operation
 from generation.orders import shape_of
 from generation.pricing import NoPrice, Quote, percent_for, quote
@@ -27,9 +28,13 @@ class PriceForm(forms.Form):
 
 
 class ClickForm(PriceForm):
-    """And the button's own key."""
+    """And the button's own key; `variants` is how many orders it is for, at this price each."""
 
     key = forms.RegexField(r"\A[0-9a-f]{32}\Z", strip=False)
+    variants = forms.IntegerField(min_value=1, max_value=MOST_BY_CLICK, required=False)
+
+    def clean_variants(self) -> int:
+        return self.cleaned_data["variants"] or 1
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ from projects import live
 from projects.ids import new_id
 from projects.models import Take
 from projects.pictures import Stored
+from projects.words import showing
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,25 @@ def place(
             raise
         return first
     return generation
+
+
+def place_all(generations: Sequence[Generation], references: Sequence[Reference] = ()) -> None:
+    """Writes several orders of one person, for one payer, with their holds: all of them, or none.
+
+    Raises credits.ledger.InsufficientCredits and allowance.AllowanceExceeded about all of them, and
+    IntegrityError where the key of one has been used.
+    """
+    first = generations[0]
+    with transaction.atomic():
+        Generation.objects.bulk_create(generations)
+        Reference.objects.bulk_create(references)
+        allowance.take(first, sum(generation.price for generation in generations))
+        holds = [(g.price, g.hold_reference, about(g)) for g in generations if g.price]
+        if first.payer and holds:
+            ledger.hold_all(ledger.ledger_of(first.payer), holds)
+        for generation in generations:
+            _note(generation, State.QUEUED, "Ordered")
+        doorbell.ring("submit")
 
 
 def cancel(generation: Generation) -> bool:
@@ -463,14 +483,17 @@ def done(generation: Generation, pictures: Mapping[int, Stored]) -> list[Take]:
 
 def _keep(generation: Generation, index: int, stored: Stored) -> Take:
     output = Output.objects.get(generation=generation, index=index)
-    output.take = Take.objects.create(
-        project_id=generation.project_id,
-        scene_id=generation.scene_id,
-        character_id=generation.character_id,
-        made_by_id=generation.ordered_by_id,
-        source_url=output.url,
-        **asdict(stored),
-    )
+    source = generation.source  # what is made of a picture shows no later words than that
+    with showing(generation.character_id):
+        output.take = Take.objects.create(
+            project_id=generation.project_id,
+            scene_id=generation.scene_id,
+            character_id=generation.character_id,
+            made_by_id=generation.ordered_by_id,
+            source_url=output.url,
+            as_of=source.as_of if source else generation.created_at,
+            **asdict(stored),
+        )
     output.save(update_fields=["take"])
     return output.take
 

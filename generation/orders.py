@@ -19,7 +19,16 @@ from credits import ledger
 from credits.amounts import credits_text
 from generation import defaults, lifecycle, prompts
 from generation.allowance import AllowanceExceeded
-from generation.models import AUTO, Generation, KieModel, Operation, PromptUse, Reference, Slot
+from generation.models import (
+    AUTO,
+    Batch,
+    Generation,
+    KieModel,
+    Operation,
+    PromptUse,
+    Reference,
+    Slot,
+)
 from generation.pricing import NoPrice, Quote, percent_for, quote
 from generation.references import Sent, people_in, pictures_for
 from generation.wishes import OrderRefused, Wish
@@ -67,8 +76,8 @@ class Terms:
 
     `key` makes one click one order; `shown_price` is what stood on the button, in hundredths.
     `owner_id` is whom staff named to pay instead of the project's owner, for the log. A `batch`
-    goes after the single clicks of everybody. `approved`: the payer agrees to what is beyond the
-    user's allowance.
+    goes after the single clicks of everybody; `in_batch` is the click that placed it with others.
+    `approved`: the payer agrees to what is beyond the user's allowance.
     """
 
     user: User
@@ -76,6 +85,7 @@ class Terms:
     shown_price: int | None = None
     owner_id: str = "none"
     batch: bool = False
+    in_batch: Batch | None = None
     approved: bool = False
 
 
@@ -150,11 +160,9 @@ def place(order: Order, terms: Terms) -> Generation:
         check_price(order, terms.shown_price)
     wish = order.wish
     generation = drawn_up(order, terms)
-    log_wish(
-        order.provider, order.model.model_id, order.references, wish.payer is None, terms.owner_id
-    )
+    log_placing(order, terms)
     try:
-        references = _references(generation, order)
+        references = references_of(generation, order)
         return _same(lifecycle.place(generation, references, approved=terms.approved), wish)
     except AllowanceExceeded as error:
         raise OrderRefused("allowance", _no_allowance(error, wish), status=402) from error
@@ -190,6 +198,7 @@ def drawn_up(order: Order, terms: Terms) -> Generation:
         payer=wish.payer,
         order_key=terms.key,
         batch=terms.batch,
+        in_batch=terms.in_batch,
         operation=wish.operation,
         source=wish.source,
         count=wish.count,
@@ -205,7 +214,8 @@ def drawn_up(order: Order, terms: Terms) -> Generation:
     )
 
 
-def _references(generation: Generation, order: Order) -> list[Reference]:
+def references_of(generation: Generation, order: Order) -> list[Reference]:
+    """The rows of what goes along; not saved."""
     return [
         Reference(generation=generation, take=sent.take, slot=sent.slot, position=position)
         for position, sent in enumerate(order.pictures)
@@ -225,6 +235,11 @@ def placed(wish: Wish, user: User, key: str) -> Generation | None:
         .first()
     )
     return _same(before, wish) if before else None
+
+
+def log_placing(order: Order, terms: Terms) -> None:
+    free = order.wish.payer is None
+    log_wish(order.provider, order.model.model_id, order.references, free, terms.owner_id)
 
 
 def log_wish(

@@ -7,6 +7,7 @@ from generation import api
 from generation.rework import WORKS
 from generation.views import (
     asks,
+    batches,
     board,
     credits,
     flow,
@@ -53,6 +54,9 @@ urlpatterns = [
         settings.use_replacement,
         name="use_replacement",
     ),
+    path("projects/<id:project_id>/bill/", batches.bill, name="bill"),
+    path("batches/<id:batch_id>/", batches.batch, name="batch"),
+    path("batches/<id:batch_id>/put-away/", batches.put_away, name="batch_put_away"),
     path("projects/<id:project_id>/flow/", flow.flow, name="flow"),
     path("projects/<id:project_id>/members/", members.members, name="members"),
     path("projects/<id:project_id>/members/leave/", members.leave, name="leave"),

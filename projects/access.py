@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from allauth.account.models import EmailAddress
@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
+from projects.ids import ID
 from projects.models import ApiToken, Character, Invitation, Project, Role, Scene, Take
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def scene_for(user: User, scene_id: str, role: Role = Role.VIEWER) -> Scene:
         raise Http404
     require(user, scene.project, role)
     return scene
+
+
+def scenes_in(project: Project, ids: Sequence[str]) -> QuerySet[Scene]:
+    """Those of these ids that are scenes of a project, which has been asked for before."""
+    return Scene.objects.filter(project=project, pk__in=[pk for pk in ids if ID.fullmatch(pk)])
 
 
 def character_for(user: User, character_id: str, role: Role = Role.VIEWER) -> Character:

@@ -11,11 +11,13 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from projects import files
 from projects.models import ApiToken, Character, Project, Scene, Take
+from projects.words import differ
 
 NO_PICTURE = "–"
 
@@ -76,6 +78,11 @@ class ProjectAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             widget = form.base_fields["owner"].widget
             widget.can_add_related = widget.can_change_related = widget.can_delete_related = False
         return form
+
+    def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
+        if change and differ(form.initial.get("style", ""), obj.style):
+            obj.style_changed_at = timezone.now()
+        super().save_model(request, obj, form, change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Project | None = None) -> bool:
         """Orders, charges and pictures refer to it; its owner may delete an empty one."""

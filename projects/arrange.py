@@ -9,7 +9,9 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from projects import access
@@ -73,6 +75,25 @@ def scene_lock(request: Request, scene_id: str) -> HttpResponse:
     if request.htmx:
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"HX-Trigger": "scene-changed"})
     return _back(request, scene)
+
+
+@require_POST
+@login_required
+def scenes_lock(request: Request, project_id: str) -> HttpResponse:
+    """Locks the scenes that are named; with `locked=no` they can be changed again."""
+    project = access.project_for(request.user, project_id, Role.EDITOR)
+    scenes = access.scenes_in(project, request.POST.getlist("scene"))
+    locked = request.POST.get("locked") != "no"
+    changed = set_locked(scenes, locked)
+    if changed:
+        touch(project)
+    if locked:
+        words = ngettext("%(count)d scene is locked.", "%(count)d scenes are locked.", changed)
+    else:
+        words = ngettext("%(count)d scene is unlocked.", "%(count)d scenes are unlocked.", changed)
+    messages.success(request, words % {"count": changed})
+    board = reverse("generation:board", args=[project.pk])
+    return HttpResponseRedirect(came_from(request, board))
 
 
 def _say(request: Request, scene: Scene, done: Move) -> None:

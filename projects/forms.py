@@ -7,10 +7,12 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from projects.models import ApiToken, Character, Project, Scene
 from projects.slate import next_number, place, predecessor, written
+from projects.words import differ
 
 NUMBER = re.compile(r"[^\W_]+(?:[.\-/][^\W_]+)*")
 
@@ -25,6 +27,12 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
                 attrs={"rows": 4, "placeholder": _("35 mm film, low sun, ochre and teal, 1970s")}
             ),
         }
+
+    def save(self, commit: bool = True) -> Project:
+        if _reworded(self, "style"):
+            self.instance.style_changed_at = timezone.now()
+        project: Project = super().save(commit)
+        return project
 
 
 class CastPicker(forms.CheckboxSelectMultiple):
@@ -102,12 +110,20 @@ class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
     def save(self, commit: bool = True) -> Scene:
         """Saves the scene in its place; IntegrityError when its number was taken meanwhile."""
         scene: Scene = super().save(commit=False)
+        if self._is_reworded:
+            scene.words_changed_at = timezone.now()
         if scene._state.adding or "after" in self.changed_data:
             place(scene, self.cleaned_data["after"])
         else:
             scene.save()
         self.save_m2m()
         return scene
+
+    @property
+    def _is_reworded(self) -> bool:
+        before = {person.pk for person in self.initial.get("cast", ())}
+        after = {person.pk for person in self.cleaned_data["cast"]}
+        return before != after or _reworded(self, "description", "shot_size", "angle", "lens")
 
 
 class MoveForm(forms.Form):
@@ -166,6 +182,12 @@ class CharacterForm(forms.ModelForm):  # type: ignore[type-arg]
             ),
         }
 
+    def save(self, commit: bool = True) -> Character:
+        if _reworded(self, "name", "description"):
+            self.instance.words_changed_at = timezone.now()
+        character: Character = super().save(commit)
+        return character
+
 
 class UploadForm(forms.Form):
     picture = forms.FileField(
@@ -181,3 +203,9 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ["name"]
         help_texts = {"name": _("What it is for, so that you know later which one to revoke.")}
         widgets = {"name": forms.TextInput(attrs={"autocomplete": "off"})}
+
+
+def _reworded(form: forms.ModelForm[Any], *names: str) -> bool:
+    """Did any of these texts change, other than in what cannot be seen?"""
+    before, after = form.initial, form.cleaned_data
+    return any(differ(before.get(name) or "", after[name]) for name in names)

@@ -1,8 +1,11 @@
 """Ids that stand in addresses."""
 
+import re
+
 from django.urls.converters import StringConverter
 from django.utils.crypto import get_random_string
 
+ID = re.compile("[a-z0-9]{1,32}")  # what could be one; PostgreSQL refuses a NUL in a text
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -14,4 +17,4 @@ def new_id() -> str:
 class IdConverter(StringConverter):
     """`<id:…>` in an address: nothing else gets as far as the database."""
 
-    regex = "[a-z0-9]{1,32}"
+    regex = ID.pattern

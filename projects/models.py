@@ -201,6 +201,11 @@ class Character(Pictured):
     """A person or thing that must look the same everywhere."""
 
     name = models.CharField(_("name"), max_length=200)
+    picture_changed_at = models.DateTimeField(
+        default=timezone.now,
+        editable=False,
+        help_text=_("When another picture of it came to be shown last."),
+    )
 
     objects = PicturedQuerySet["Character"].as_manager()
 

@@ -13,6 +13,7 @@ from projects.ids import new_id
 from projects.locks import changing
 from projects.models import Character, Project, Scene, Take
 from projects.pictures import Picture
+from projects.words import showing
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -33,7 +34,7 @@ def keep(file: UploadedFile[bytes], subject: Scene | Character, user: User) -> T
     picture = checked(file)
     take_id = new_id()
     stored = pictures.store(picture, take_id)
-    with changing(subject):
+    with changing(subject), showing(subject.pk if isinstance(subject, Character) else None):
         take = Take.objects.create(
             id=take_id,
             project=subject.project,

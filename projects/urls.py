@@ -10,6 +10,7 @@ urlpatterns = [
     path("projects/new/", views.project_new, name="new"),
     path("projects/<id:project_id>/delete/", views.project_delete, name="delete"),
     path("projects/<id:project_id>/scenes/new/", views.scene_new, name="scene_new"),
+    path("projects/<id:project_id>/scenes/lock/", arrange.scenes_lock, name="scenes_lock"),
     path("scenes/<id:scene_id>/edit/", views.scene_edit, name="scene_edit"),
     path("scenes/<id:scene_id>/delete/", views.scene_delete, name="scene_delete"),
     path("scenes/<id:scene_id>/move/", arrange.scene_move, name="scene_move"),

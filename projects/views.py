@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from projects import access, uploads
+from projects import access, uploads, words
 from projects.back import on_board
 from projects.forms import CharacterForm, ProjectForm, SceneForm, TokenForm, UploadForm
 from projects.locks import changing, refuse_locked
@@ -172,7 +172,7 @@ def take_choose(request: Request, take_id: str) -> HttpResponse:
         subject.chosen = take
     elif subject.chosen_id == take.pk:
         subject.chosen = None
-    with changing(subject):
+    with changing(subject), words.showing(take.character_id):
         # Not `updated_at`: the words that pictures are made from did not change.
         subject.save(update_fields=["chosen"])
         touch(take.project)
@@ -335,7 +335,8 @@ def _deleted(thing: Project | Scene | Character) -> bool:
     if thing.takes.exists():
         return False
     try:
-        thing.delete()
+        with words.leaving(thing):
+            thing.delete()
     except ProtectedError:
         return False
     return True

@@ -42,6 +42,10 @@ NOTHING_THERE = re.compile(r"\S+/nothing-here/: Failed to load resource: .* stat
 VIEWS = [("light", 1280), ("dark", 390)]
 
 
+def id_in(address: str) -> str:
+    return re.findall(r"[a-z0-9]{20,32}", address)[0]
+
+
 @pytest.fixture(scope="module")
 def things(browser: Browser, site: Site, cookies_of_demo: Any) -> dict[str, str]:
     """Addresses of what the demo user has: a scene with a picture, its order, and so on."""
@@ -58,11 +62,10 @@ def things(browser: Browser, site: Site, cookies_of_demo: Any) -> dict[str, str]
     expect(picture).to_be_visible(timeout=30_000)
     order = page.locator("a[href*='/orders/']").first.get_attribute("href") or ""
     take = picture.get_attribute("src") or ""
+    page.goto(f"/projects/{PROJECT}/bill/?which=selected&scene={id_in(scene)}")
+    page.locator("#order").click()
+    batch = page.locator("a[href^='/batches/']").first.get_attribute("href") or ""
     context.close()
-
-    def id_in(address: str) -> str:
-        return re.findall(r"[a-z0-9]{20,32}", address)[0]
-
     return {
         "project_id": PROJECT,
         "scene_id": id_in(scene),
@@ -72,6 +75,7 @@ def things(browser: Browser, site: Site, cookies_of_demo: Any) -> dict[str, str]
         "kind": "scene",
         "subject_id": id_in(scene),
         "generation_id": id_in(order),
+        "batch_id": id_in(batch),
     }
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from generation import callbacks
-from generation.models import Ask
+from generation.models import Ask, Batch
 from projects import access
 from projects.members import invite
 from projects.models import ApiToken, Invitation, Member, Project, Role, Take
@@ -68,6 +68,7 @@ ROWS: dict[str, Row] = {
     "projects:scene_new": FORM,
     "projects:scene_edit": FORM,
     "projects:scene_delete": DELETE,
+    "projects:scenes_lock": Row(post=only(302, viewer=403)),
     "projects:scene_move": FORM,
     "projects:scene_lock": Row(post=only(302, viewer=403)),
     "projects:scene_upload": FORM,
@@ -89,6 +90,9 @@ ROWS: dict[str, Row] = {
     "generation:settings": Row(get=only(200), post=only(422, viewer=403)),
     "generation:use_replacement": Row(post=only(302, viewer=403)),
     "generation:flow": LOOK,
+    "generation:bill": Row(get=only(200, viewer=403), post=only(400, viewer=403)),
+    "generation:batch": LOOK,
+    "generation:batch_put_away": Row(post=only(302, viewer=403, editor=403)),
     "generation:members": Row(get=only(200), post=only(422, viewer=403, editor=403)),
     "generation:leave": Row(post=only(302)),
     "generation:member_change": Row(post=only(422, viewer=403, editor=403)),
@@ -183,6 +187,7 @@ def arguments(project: Project, bob: User, settings: Any) -> dict[str, Any]:
     model.save(update_fields=["sample"])
     member = Member.objects.get(user=bob)
     ask = Ask.objects.create(member=member, scene=scene, wish={}, price=650)
+    batch = Batch.objects.create(project=project, ordered_by=project.owner, key="0" * 32)
     token = invite(project, "somebody@example.com", Role.EDITOR, None)
     return {
         "project_id": project.pk,
@@ -198,6 +203,7 @@ def arguments(project: Project, bob: User, settings: Any) -> dict[str, Any]:
         "model_pk": model.pk,
         "member_id": member.pk,
         "ask_id": ask.pk,
+        "batch_id": batch.pk,
         "key": token,
         "invitation_id": Invitation.objects.get().pk,
     }

@@ -231,6 +231,64 @@ def test_the_bell_rings(
     assert valkey.llen("rq:queue:orders") == 1
 
 
+# Several by one click
+
+
+def test_a_click_can_order_several(client: Client, scene: Scene) -> None:
+    stages.give_credits(scene.project.owner, 1000)
+    key = uuid4().hex
+    for _ in range(2):
+        assert click(client, scene, key=key, variants="3").status_code == 200
+    placed = Generation.objects.all()
+    assert sorted(one.order_key for one in placed) == [key, f"{key}:2", f"{key}:3"]
+    assert [(one.price, one.batch, one.count) for one in placed] == [(600, False, 1)] * 3
+    assert books(scene.project.owner) == (2000, 1800)
+
+
+def test_a_used_button_orders_no_more_of_them(client: Client, scene: Scene) -> None:
+    key = uuid4().hex
+    click(client, scene, key=key)
+    assert click(client, scene, key=key, variants="4").status_code == 200
+    assert Generation.objects.count() == 1
+
+
+def test_several_are_ordered_all_or_none(client: Client, scene: Scene) -> None:
+    response = click(client, scene, variants="2", on="subject")
+    assert response.status_code == 402
+    html = response.content.decode()
+    assert "Not enough credits: 2 pictures cost 12, and 10 are available." in html
+    assert Generation.objects.count() == 0
+    assert books(scene.project.owner) == (1000, 0)
+    assert click(client, scene, variants="1").status_code == 200
+
+
+def test_several_have_to_be_within_the_allowance(scene: Scene, bob: User) -> None:
+    Member.objects.filter(user=bob).update(allowance=700)
+    response = click(signed_in(bob), scene, variants="2")
+    assert response.status_code == 402
+    words = "2 pictures cost 12 credits, and 7 are left of your allowance."
+    assert words in response.content.decode()
+    assert Generation.objects.count() == 0
+
+
+@pytest.mark.parametrize("variants", ["0", "5", "-1", "two", "1.5"])
+def test_only_so_many_by_one_click(variants: str, client: Client, scene: Scene) -> None:
+    assert click(client, scene, variants=variants).status_code == 400
+    assert Generation.objects.count() == 0
+
+
+def test_the_price_of_each_number_stands_on_the_button(client: Client, scene: Scene) -> None:
+    html = client.get(reverse("generation:subject", args=["scene", scene.pk])).content.decode()
+    prices = re.findall(r'class="of-(\d)">([^<]+)<', html)
+    assert prices == [
+        ("1", "6 credits"),
+        ("2", "12 credits"),
+        ("3", "18 credits"),
+        ("4", "24 credits"),
+    ]
+    assert re.search(r'name="variants" value="1" checked', html)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_clicks_at_the_same_time_with_one_key_are_one_order(scene: Scene, alice: User) -> None:
     key, clients = uuid4().hex, [signed_in(alice) for _ in range(4)]

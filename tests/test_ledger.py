@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 from credits import invariants, ledger
 from credits.amounts import credits_text, dollars_text, hundredths
 from credits.models import CreditLedger, LedgerEntry
+from tests.threads import at_once
 
 ABOUT = ledger.About(
     type="image",
@@ -526,6 +527,57 @@ class AnySequence(RuleBasedStateMachine):
             assert (entry.hold.reference if entry.hold else "") == call.hold
         for hold in self.paper.holds():
             assert ledger.hold_is_open(hold) == (hold not in self.paper.resolved)
+
+
+@pytest.mark.django_db
+class TestSeveralHolds:
+    HOLDS = [(300, "h1", ABOUT), (200, "h2", ABOUT), (100, "h3", ABOUT)]
+
+    def test_all_of_them(self, book: CreditLedger) -> None:
+        ledger.hold(book, 50, reference="before", about=ABOUT)
+        ledger.hold_all(book, self.HOLDS)
+        assert stands(book) == (1000, 650)
+        entries = LedgerEntry.objects.filter(reference__startswith="h").order_by("pk")
+        told = entries.values_list("reference", "held_change", "balance_after", "held_after")
+        assert list(told) == [
+            ("h1", 300, 1000, 350),
+            ("h2", 200, 1000, 550),
+            ("h3", 100, 1000, 650),
+        ]
+        ledger.capture("h2", 200, reference="c2", about=ABOUT)
+        ledger.release("h1", reference="r1", about=ABOUT)
+        assert stands(book) == (800, 150)
+
+    def test_or_none(self, book: CreditLedger) -> None:
+        with pytest.raises(ledger.InsufficientCredits) as refused:
+            ledger.hold_all(book, [*self.HOLDS, (401, "h4", ABOUT)])
+        assert (refused.value.needed, refused.value.available) == (1001, 1000)
+        assert stands(book) == (1000, 0)
+        assert not ledger.hold_is_open("h1")
+
+    def test_none_where_one_is_known(self, book: CreditLedger) -> None:
+        ledger.hold(book, 200, reference="h2", about=ABOUT)
+        with pytest.raises(ledger.ReferenceConflict):
+            ledger.hold_all(book, self.HOLDS)
+        assert stands(book) == (1000, 200)
+
+    def test_an_amount_is_more_than_nothing(self, book: CreditLedger) -> None:
+        with pytest.raises(ValueError, match="more than 0"):
+            ledger.hold_all(book, [(100, "h1", ABOUT), (0, "h2", ABOUT)])
+        assert stands(book) == (1000, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_holds_at_once_take_no_credit_twice(book: CreditLedger) -> None:
+    def hold(number: int) -> str:
+        holds = [(200, f"h{number}-{n}", ABOUT) for n in range(2)]
+        ledger.hold_all(CreditLedger.objects.get(pk=book.pk), holds)
+        return "held"
+
+    results = at_once([partial(hold, number) for number in range(4)])
+    assert results.count("held") == 2
+    assert sum(isinstance(result, ledger.InsufficientCredits) for result in results) == 2
+    assert stands(book) == (1000, 800)
 
 
 @pytest.mark.django_db

@@ -129,6 +129,23 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Batch',
+            fields=[
+                ('id', models.CharField(default=projects.ids.new_id, editable=False, max_length=32, primary_key=True, serialize=False)),
+                ('key', models.CharField(max_length=32)),
+                ('is_put_away', models.BooleanField(default=False, verbose_name='put away')),
+                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='ordered')),
+                ('ordered_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='batches', to=settings.AUTH_USER_MODEL)),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='batches', to='projects.project')),
+            ],
+            options={
+                'verbose_name': 'batch',
+                'verbose_name_plural': 'batches',
+                'indexes': [models.Index(fields=['project', 'ordered_by', '-created_at'], name='generation__project_5e5290_idx')],
+                'constraints': [models.UniqueConstraint(fields=('ordered_by', 'key'), name='one_batch_per_key')],
+            },
+        ),
+        migrations.CreateModel(
             name='Generation',
             fields=[
                 ('id', models.CharField(default=projects.ids.new_id, editable=False, max_length=32, primary_key=True, serialize=False)),
@@ -160,6 +177,7 @@ class Migration(migrations.Migration):
                 ('submitted_at', models.DateTimeField(blank=True, null=True, verbose_name='sent')),
                 ('finished_at', models.DateTimeField(blank=True, null=True, verbose_name='finished')),
                 ('character', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='generations', to='projects.character')),
+                ('in_batch', models.ForeignKey(blank=True, help_text='The click that placed it with others.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='orders', to='generation.batch')),
                 ('model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='generations', to='generation.kiemodel')),
                 ('ordered_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='orders', to=settings.AUTH_USER_MODEL)),
                 ('payer', models.ForeignKey(blank=True, help_text='Empty: nobody pays (an order of staff with skipCreditCheck).', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='paid_orders', to=settings.AUTH_USER_MODEL)),

@@ -4,6 +4,9 @@ from generation.models.asks import (
     Ask,
     AskQuerySet,
 )
+from generation.models.batches import (
+    Batch,
+)
 from generation.models.catalogue import (
     AUTO,
     MODALITIES,
@@ -49,6 +52,7 @@ __all__ = [
     "Ask",
     "AskQuerySet",
     "BalanceSample",
+    "Batch",
     "Breaker",
     "Callback",
     "Difference",

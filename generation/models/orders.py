@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from generation.models.batches import Batch
 from generation.models.catalogue import KieModel, Operation, Slot
 from projects.ids import new_id
 from projects.models import Character, Project, Scene, Take
@@ -124,6 +125,14 @@ class Generation(models.Model):
     )
     batch = models.BooleanField(
         _("of a batch"), default=False, help_text=_("Single clicks go before it.")
+    )
+    in_batch = models.ForeignKey(
+        Batch,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="orders",
+        help_text=_("The click that placed it with others."),
     )
     # What was asked
     operation = models.CharField(

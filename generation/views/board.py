@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from generation import breaker, orders, prompts
 from generation.asks import asked_of, requests_in
+from generation.batch import news_of
 from generation.board import (
     WHICH,
     Card,
@@ -31,6 +32,7 @@ from generation.board import (
     neighbours,
     scenes_of,
     setup_of,
+    several_of,
     takes_of,
 )
 from generation.casting import casting_of
@@ -39,6 +41,7 @@ from generation.models import Generation
 from generation.orders import Terms
 from generation.replacement import replacement_for
 from generation.rework import works_offered
+from generation.several import place_variants
 from generation.standing import standings_of
 from generation.versions import columns_of, digest
 from generation.views import Request, came_from
@@ -75,6 +78,8 @@ def board(request: Request, project_id: str) -> HttpResponse:
             "replacement": replacement_for(project) if setup.refused else None,
             "trouble": breaker.tripped().filter(model=setup.model).first(),
             "people": people,
+            "several": several_of([] if found["words"] else found["choices"], setup),
+            "results": news_of(project, request.user),
             "any_open": any(card.is_open for card in (*found["scenes"], *people)),
             "stream": stream_for(project),
             **found,
@@ -87,38 +92,64 @@ def _changed_of_board(
     request: Request, project: Project, role: Role, asked: Wanted
 ) -> HttpResponse:
     """The cards of an open board that have changed, and what stands around them."""
+    setup = setup_of(project, request.user)
     there: list[Card] = []
     for kind, rows in (("scene", project.scenes), ("character", project.characters)):
         if ids := asked.ids(kind):
-            setup = setup_of(project, request.user)
             there += cards_of(project, rows.filter(pk__in=ids), role, setup)
     cards = [card for card in there if asked.is_old(card.dom_id, card.version)]
     gone = asked.subjects() - {card.dom_id for card in there}
-    context: dict[str, Any] = {"cards": cards, "gone": gone, "may_edit": role >= Role.EDITOR}
-    if "filters" in asked:
-        which, words = _sought(request)
-        _scenes, choices = scenes_of(project, which, words)
-        if asked.is_old("filters", counts := counts_of(choices)):
-            context |= {"choices": choices, "counts": counts, "which": which, "words": words}
-    if "asks" in asked:
-        requests = requests_in(asked_of(request.user).filter(member__project=project))
-        if asked.is_old("asks", requests["asks_version"]):
-            context |= requests
-    moved = "found" in asked and asked.is_old(
-        "found", _order_of(_page(request, project.scenes.all()))
-    )
-    changed = bool(cards or gone or moved or context.keys() & {"counts", "asks_version"})
+    context: dict[str, Any] = {
+        "project": project,
+        "cards": cards,
+        "gone": gone,
+        "may_edit": role >= Role.EDITOR,
+        "setup": setup,
+    }
+    around = _changed_around(request, project, setup, asked)
+    moved = "found" in asked and asked.is_old("found", _order_now(request, project))
+    changed = bool(cards or gone or around or moved)
+    context |= around
     response = answer(request, asked, "generation/board.html#fresh", context, changed=changed)
     if moved:
         response["HX-Trigger"] = "scenes-moved"  # they fetch themselves
     return response
 
 
+def _changed_around(
+    request: Request, project: Project, setup: Setup, asked: Wanted
+) -> dict[str, Any]:
+    """What has changed around the cards: how many are of which kind, asks, the last batch."""
+    context: dict[str, Any] = {}
+    if "filters" in asked:
+        which, words = _sought(request)
+        _scenes, choices = scenes_of(project, which, words, sends_faces=setup.sends_faces)
+        if asked.is_old("filters", counts := counts_of(choices)):
+            several = several_of([] if words else choices, setup)
+            context |= {"choices": choices, "counts": counts, "several": several}
+            context |= {"which": which, "words": words}
+    if "asks" in asked:
+        requests = requests_in(asked_of(request.user).filter(member__project=project))
+        if asked.is_old("asks", requests["asks_version"]):
+            context |= requests
+    if "batch-results" in asked:
+        results = news_of(project, request.user)
+        if results and asked.is_old("batch-results", results.version):
+            context["results"] = results
+    return context
+
+
+def _order_now(request: Request, project: Project) -> str:
+    scenes = project.scenes.all()
+    return _order_of(_page(request, scenes, scenes.count()))
+
+
 def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict[str, Any]:
     """The scenes that the address names: by words, by a filter, by a page or a scene on it."""
     which, words = _sought(request)
-    scenes, choices = scenes_of(project, which, words)
-    page = _page(request, scenes)
+    scenes, choices = scenes_of(project, which, words, sends_faces=setup.sends_faces)
+    count = next(choice.count for choice in choices if choice.name == which)
+    page = _page(request, scenes, count)
     said = {"q": words, "show": which if which != "all" else "", "page": page.number}
     query = {name: value for name, value in said.items() if value and (name, value) != ("page", 1)}
     return {
@@ -143,11 +174,12 @@ def _sought(request: Request) -> tuple[str, str]:
     return which if which in WHICH else "all", request.GET.get("q", "").strip()
 
 
-def _page(request: Request, scenes: QuerySet[Scene]) -> Page[Scene]:
-    page = Paginator(scenes, SCENES_ON_A_PAGE).get_page(request.GET.get("page"))
+def _page(request: Request, scenes: QuerySet[Scene], count: int) -> Page[Scene]:
+    paginator = Paginator(scenes, SCENES_ON_A_PAGE)
+    paginator.count = count
     if "at" in request.GET and "page" not in request.GET:
-        return page.paginator.get_page(_page_at(scenes, request.GET["at"]))
-    return page
+        return paginator.get_page(_page_at(scenes, request.GET["at"]))
+    return paginator.get_page(request.GET.get("page"))
 
 
 def _order_of(page: Page[Scene]) -> str:
@@ -200,7 +232,7 @@ def generate(request: Request, kind: str, subject_id: str) -> HttpResponse:
     wish = Wish(project=shown.project, subject=shown)
     try:
         if not orders.placed(wish, terms.user, terms.key):
-            orders.place(orders.prepare(wish), terms)
+            place_variants(orders.prepare(wish), terms, click.cleaned_data["variants"])
     except OrderRefused as refused:
         return answer_click(request, shown, refused=refused)
     return answer_click(request, shown)

@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='changed')),
                 ('name', models.CharField(max_length=200, verbose_name='name')),
+                ('picture_changed_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, help_text='When another picture of it came to be shown last.')),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='projects.project')),
             ],
             options={
