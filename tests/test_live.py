@@ -255,6 +255,7 @@ def test_only_the_cards_that_changed(client: Client, project: Project) -> None:
         f"scene-{one.pk}",
         "news",
         "filters",
+        "several",
         *("frame", "balance", "open-orders", "dock-orders", "open-asks", "held-up"),
     }
     assert board.ask().status_code == 204

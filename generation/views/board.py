@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -140,8 +141,9 @@ def _changed_around(
 
 
 def _order_now(request: Request, project: Project) -> str:
-    scenes = project.scenes.all()
-    return _order_of(_page(request, scenes, scenes.count()))
+    scenes = project.scenes.only("pk")
+    page = _page(request, scenes, scenes.count())
+    return _order_of(page, (scene.pk for scene in page))
 
 
 def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict[str, Any]:
@@ -150,6 +152,8 @@ def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict
     scenes, choices = scenes_of(project, which, words, sends_faces=setup.sends_faces)
     count = next(choice.count for choice in choices if choice.name == which)
     page = _page(request, scenes, count)
+    cards = cards_of(project, page.object_list, role, setup)
+    ids = [card.subject.pk for card in cards]
     said = {"q": words, "show": which if which != "all" else "", "page": page.number}
     query = {name: value for name, value in said.items() if value and (name, value) != ("page", 1)}
     return {
@@ -162,8 +166,8 @@ def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict
         "counts": counts_of(choices),
         "page": page,
         "window": page.paginator.get_elided_page_range(page.number),
-        "scenes": cards_of(project, page.object_list, role, setup),
-        "order": _order_of(page) if not words and which == "all" else "",
+        "scenes": cards,
+        "order": _order_of(page, ids) if not words and which == "all" else "",
         "address": f"{request.path}?{urlencode(query)}".rstrip("?"),
     }
 
@@ -182,10 +186,10 @@ def _page(request: Request, scenes: QuerySet[Scene], count: int) -> Page[Scene]:
     return paginator.get_page(request.GET.get("page"))
 
 
-def _order_of(page: Page[Scene]) -> str:
+def _order_of(page: Page[Scene], ids: Iterable[str]) -> str:
     """A version of which scenes stand on the page of all scenes, and in which order. Where only
     some are looked for, what has been found stays until somebody looks again."""
-    return digest(page.paginator.num_pages, [scene.pk for scene in page.object_list])
+    return digest(page.paginator.num_pages, list(ids))
 
 
 def _page_at(scenes: QuerySet[Scene], scene_id: str) -> int:
