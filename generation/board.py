@@ -31,7 +31,6 @@ from generation.models import (
 )
 from generation.orders import Basis, Order
 from generation.outdated import OLD, changes_since, with_changes
-from generation.parents import Parent, parent_of
 from generation.pricing import Quote, in_force
 from generation.rework import WORKS
 from generation.standing import Standing, seconds_since, standings_of
@@ -530,34 +529,6 @@ def _in_vain() -> QuerySet[Generation]:
 
 
 # One scene or character
-
-
-@dataclass(frozen=True)
-class TakeRow:
-    """A take with its number (1 for the oldest), the order that brought it, and the take that it
-    was made from; None for one that was uploaded, or made from words."""
-
-    take: Take
-    number: int
-    order: Generation | None
-    parent: Parent | None
-
-
-def takes_of(subject: Scene | Character) -> list[TakeRow]:
-    """Newest first."""
-    recipe = "output__generation"
-    source = f"{recipe}__source"
-    takes = subject.takes.newest_first().select_related(
-        "made_by", f"{recipe}__model", f"{source}__scene", f"{source}__character"
-    )
-    numbers = {take.pk: number for number, take in enumerate(reversed(takes), 1)}
-    return [_take_row(take, numbers) for take in takes]
-
-
-def _take_row(take: Take, numbers: dict[str, int]) -> TakeRow:
-    order = take.output.generation if hasattr(take, "output") else None
-    parent = parent_of(order, numbers) if order else None
-    return TakeRow(take, numbers[take.pk], order, parent)
 
 
 def neighbours(scene: Scene) -> tuple[Scene | None, Scene | None]:

@@ -31,7 +31,6 @@ from generation.board import (
     scenes_of,
     setup_of,
     several_of,
-    takes_of,
     version_of,
 )
 from generation.casting import casting_of
@@ -42,6 +41,7 @@ from generation.replacement import replacement_for
 from generation.rework import works_offered
 from generation.several import place_variants
 from generation.standing import standings_of
+from generation.takes import takes_of
 from generation.views import Request, came_from
 from generation.wishes import OrderRefused, Wish
 from projects import access
