@@ -185,6 +185,16 @@ class Card:
         return f"{new}?after={self.subject.pk}"
 
     @property
+    def may_change(self) -> bool:
+        """Takes can be chosen, put in the trash and brought along."""
+        return self.may_edit and not self.is_locked
+
+    @property
+    def upload_url(self) -> str:
+        """Where own pictures go; "" for whoever may not bring any."""
+        return address(f"projects:{self.kind}_upload", self.subject.pk) if self.may_change else ""
+
+    @property
     def words_at_fault(self) -> bool:
         """The last order failed over the description, which has not been changed since."""
         order = self.order
@@ -360,12 +370,25 @@ def _rows(subjects: QuerySet[Any], cast: bool = True) -> list[Any]:
     if cast and subjects.model is Scene:
         faces = Character.objects.with_picture()
         subjects = subjects.prefetch_related(Prefetch("cast", faces))
-    return list(subjects.annotate(newest_order=_of_newest_order(subjects.model, "pk")))
+    return list(
+        subjects.annotate(
+            newest_order=_of_newest_order(subjects.model, "pk"),
+            starred=_number_of(subjects.model, is_starred=True),
+            in_trash=_number_of(subjects.model, trashed_at__isnull=False),
+        )
+    )
 
 
 def _of_newest_order(model: type[Scene | Character], field: str) -> Subquery:
     own = Generation.objects.filter(**{str(model._meta.model_name): OuterRef("pk")})
     return Subquery(own.newest_first().values(field)[:1])
+
+
+def _number_of(model: type[Scene | Character], **which: bool) -> Subquery:
+    """Of its takes, those `which`."""
+    key = str(model._meta.model_name)
+    own = Take.objects.filter(**{key: OuterRef("pk")}, **which).order_by().values(key)
+    return Subquery(own.annotate(n=Count("pk")).values("n"))
 
 
 def _under_way(rows: Sequence[Any]) -> dict[str, list[Generation]]:
@@ -407,6 +430,8 @@ def _version(row: Any, order: str, open_orders: int, ask: Ask | None) -> str:
         row.chosen_id or "",
         "locked" if getattr(row, "is_locked", False) else "",
         row.take_count,
+        row.starred or "",
+        row.in_trash or "",
         open_orders,
         order,
         f"{ask.pk}{ask.answer}" if ask else "",

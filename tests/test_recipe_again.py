@@ -14,8 +14,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from generation.models import Generation, ImageSettings, KieModel, Operation, Price
-from projects.models import Character, Scene, Take
+from generation.asks import approve
+from generation.models import Ask, Generation, ImageSettings, KieModel, Operation, Price
+from projects.models import Character, Member, Scene, Take
 from tests import stages
 from tests.test_board import signed_in
 from tests.test_rework import offered, picked, price_on_button, words
@@ -195,6 +196,22 @@ def test_who_may(take: Take, bob: User, charlie: User) -> None:
     assert signed_in(bob).get(address(take)).status_code == 200
     assert signed_in(charlie).get(address(take)).status_code == 404
     assert Client().get(address(take)).status_code == 302
+
+
+def test_beyond_the_allowance_the_payer_is_asked(client: Client, take: Take, bob: User) -> None:
+    Member.objects.filter(user=bob).update(allowance=0)
+    other = signed_in(bob)
+    html = page(other, take)
+    assert "Ask alice" in words(html)
+    form = as_filled(html, prompt="Dunes in snow", ask="yes")
+    assert other.post(address(take), form).status_code == 302
+    assert "Asked alice for 4 credits" in words(page(other, take))
+    assert Generation.objects.count() == 1
+    ask = Ask.objects.get()
+    order = approve(ask, ask.price)
+    assert order.request["input"]["prompt"] == "Dunes in snow"
+    assert order.references.count() == 1
+    assert "Asked alice" not in words(page(other, take))
 
 
 def test_no_more_queries_for_more_models_and_takes(

@@ -141,10 +141,17 @@ def _offer(form: ReworkForm, mask: MaskForm) -> tuple[Order | None, OrderRefused
 
 
 def _asked(request: Request, bench: Bench) -> list[Ask]:
-    """What this person asked for of this work on this take, and got no yes."""
-    about = {"wish__source": bench.take.pk, "wish__operation": bench.operation.value}
-    found = asks.asked_by(request.user, **about)
-    return [ask for ask in found if ask.answer != Ask.Answer.APPROVED]
+    """What this person asked for of this work on this take, or of pictures from other words, and
+    got no yes."""
+    if bench.source:
+        about = {"wish__source": bench.take.pk, "wish__operation": bench.operation.value}
+    else:
+        about = {kind_of(bench.subject): bench.subject.pk}
+    return [
+        ask
+        for ask in asks.asked_by(request.user, **about)
+        if ask.answer != Ask.Answer.APPROVED and (bench.source or ask.is_from_other_words)
+    ]
 
 
 def _begun(bench: Bench, order_id: str) -> dict[str, Any]:
