@@ -31,7 +31,6 @@ from generation.models import (
 )
 from generation.orders import Basis, Order
 from generation.outdated import OLD, changes_since, with_changes
-from generation.parents import Parent, parent_of
 from generation.pricing import Quote, in_force
 from generation.rework import WORKS
 from generation.standing import Standing, seconds_since, standings_of
@@ -185,6 +184,16 @@ class Card:
         return f"{new}?after={self.subject.pk}"
 
     @property
+    def may_change(self) -> bool:
+        """Takes can be chosen, put in the trash and brought along."""
+        return self.may_edit and not self.is_locked
+
+    @property
+    def upload_url(self) -> str:
+        """Where own pictures go; "" for whoever may not bring any."""
+        return address(f"projects:{self.kind}_upload", self.subject.pk) if self.may_change else ""
+
+    @property
     def words_at_fault(self) -> bool:
         """The last order failed over the description, which has not been changed since."""
         order = self.order
@@ -297,6 +306,7 @@ class Card:
             faces,
             self.picture and (self.picture.pk, self.picture.is_stored),
             self.take_count,
+            (self.subject.starred, self.subject.in_trash),  # type: ignore[union-attr]
             [str(change) for change in self.changes],
             self.standing and self.standing.version,
             self.open_orders,
@@ -374,12 +384,25 @@ def _rows(subjects: QuerySet[Any]) -> list[Any]:
     if subjects.model is Scene:
         faces = Character.objects.with_picture()
         subjects = subjects.prefetch_related(Prefetch("cast", faces))
-    return list(subjects.annotate(newest_order=_of_newest_order(subjects.model, "pk")))
+    return list(
+        subjects.annotate(
+            newest_order=_of_newest_order(subjects.model, "pk"),
+            starred=_number_of(subjects.model, is_starred=True),
+            in_trash=_number_of(subjects.model, trashed_at__isnull=False),
+        )
+    )
 
 
 def _of_newest_order(model: type[Scene | Character], field: str) -> Subquery:
     own = Generation.objects.filter(**{str(model._meta.model_name): OuterRef("pk")})
     return Subquery(own.newest_first().values(field)[:1])
+
+
+def _number_of(model: type[Scene | Character], **which: bool) -> Subquery:
+    """Of its takes, those `which`."""
+    key = str(model._meta.model_name)
+    own = Take.objects.filter(**{key: OuterRef("pk")}, **which).order_by().values(key)
+    return Subquery(own.annotate(n=Count("pk")).values("n"))
 
 
 def _under_way(rows: Sequence[Any]) -> dict[str, list[Generation]]:
@@ -533,34 +556,6 @@ def _in_vain() -> QuerySet[Generation]:
 
 
 # One scene or character
-
-
-@dataclass(frozen=True)
-class TakeRow:
-    """A take with its number (1 for the oldest), the order that brought it, and the take that it
-    was made from; None for one that was uploaded, or made from words."""
-
-    take: Take
-    number: int
-    order: Generation | None
-    parent: Parent | None
-
-
-def takes_of(subject: Scene | Character) -> list[TakeRow]:
-    """Newest first."""
-    recipe = "output__generation"
-    source = f"{recipe}__source"
-    takes = subject.takes.newest_first().select_related(
-        "made_by", f"{recipe}__model", f"{source}__scene", f"{source}__character"
-    )
-    numbers = {take.pk: number for number, take in enumerate(reversed(takes), 1)}
-    return [_take_row(take, numbers) for take in takes]
-
-
-def _take_row(take: Take, numbers: dict[str, int]) -> TakeRow:
-    order = take.output.generation if hasattr(take, "output") else None
-    parent = parent_of(order, numbers) if order else None
-    return TakeRow(take, numbers[take.pk], order, parent)
 
 
 def neighbours(scene: Scene) -> tuple[Scene | None, Scene | None]:

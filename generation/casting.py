@@ -25,14 +25,20 @@ class Seat:
 
 @dataclass(frozen=True)
 class Casting:
-    """The cast, and in `note` why not all of it goes along; "" where there is nothing to say."""
+    """The cast, and in `note` why not all of its pictures go along; "" where there is nothing to
+    say. `takes_none`: the model takes no picture of anybody. `faceless` have no picture yet."""
 
     seats: tuple[Seat, ...]
     note: str
+    takes_none: bool
 
     @property
-    def any_sent(self) -> bool:
-        return any(seat.number for seat in self.seats)
+    def sent(self) -> int:
+        return sum(seat.number is not None for seat in self.seats)
+
+    @property
+    def faceless(self) -> list[Character]:
+        return [seat.character for seat in self.seats if seat.picture is None]
 
 
 def casting_of(
@@ -41,7 +47,9 @@ def casting_of(
     """`sent` is what goes along with the order (Order.pictures); empty for one that is refused."""
     numbers = {one.character.pk: i for i, one in enumerate(sent, 1) if one.character}
     seats = tuple(Seat(m.character, _stored(m), numbers.get(m.character.pk)) for m in cast)
-    return Casting(seats, _note(seats, model, resolution) if model and seats else "")
+    field = model.takes.get(Slot.REFERENCE) if model else None
+    takes_none = field is None or resolution in field.not_at
+    return Casting(seats, _note(seats, model, resolution) if model and seats else "", takes_none)
 
 
 def _stored(member: CastMember) -> Take | None:

@@ -333,6 +333,11 @@ def model_named(model_id: str) -> KieModel:
     return model
 
 
+def longest_prompt(model: KieModel) -> int:
+    """In characters."""
+    return model.prompt_max_length or LONGEST_PROMPT
+
+
 def own_ratio(model: KieModel, source: Take, resolution: str) -> str:
     """The shape of a picture that is worked on, as nearly as the model has it at a resolution."""
     named = model.resolution_named(resolution) or model.default_resolution
@@ -468,7 +473,7 @@ def _prompt(model: KieModel, parts: list[prompts.Part], operation: Operation) ->
             % {"model": model, "shortest": model.prompt_min_length},
             field="prompt",
         )
-    longest = model.prompt_max_length or LONGEST_PROMPT
+    longest = longest_prompt(model)
     if len(prompt) > longest:
         raise OrderRefused(
             "prompt_too_long",

@@ -48,7 +48,7 @@ def parent_of(order: Generation, numbers: Mapping[str, int]) -> Parent | None:
         words = MADE[Operation(order.operation)] % {"number": number}
     else:
         words = _("From another picture: %(subject)s") % {"subject": subject or "–"}
-    if subject is None:
+    if subject is None or take.trashed_at:
         return Parent(take, words, reverse("generation:receipt", args=[take.pk]))
     page = reverse("generation:subject", args=[subject._meta.model_name, subject.pk])
-    return Parent(take, words, f"{page}#take-{take.pk}")
+    return Parent(take, words, f"{page}?take={take.pk}")

@@ -20,6 +20,25 @@ class Part:
     text: str
 
 
+NEARLY = 0.9  # of what a model takes: from here on, whoever writes is told
+
+
+@dataclass(frozen=True)
+class Length:
+    """Of a prompt, in characters, against what the model takes."""
+
+    used: int
+    most: int
+
+    @property
+    def is_beyond(self) -> bool:
+        return self.used > self.most
+
+    @property
+    def is_near(self) -> bool:
+        return not self.is_beyond and self.used >= NEARLY * self.most
+
+
 def parts_for(
     subject: Scene | Character, cast: Sequence[CastMember] = (), sent: Sequence[Sent] = ()
 ) -> list[Part]:

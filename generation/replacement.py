@@ -41,7 +41,7 @@ def replacement_for(project: Project) -> Replacement | None:
     old = KieModel.objects.named(named)
     if old is None or old.is_active:
         return None
-    new = _in_its_place(old)
+    new = in_its_place(old)
     return (new and _offered(old, new, project)) or Replacement(old)
 
 
@@ -65,7 +65,7 @@ def _ids(model: KieModel) -> list[str]:
     return [model.model_id, *model.aliases]
 
 
-def _in_its_place(old: KieModel) -> KieModel | None:
+def in_its_place(old: KieModel) -> KieModel | None:
     """The next in the chain of replacements that is not switched off itself."""
     seen = {old.pk}
     new = old.replacement

@@ -1,11 +1,12 @@
-"""What can be done with a picture that is there: by which models, at what price, and with what.
+"""What can be done with a picture that is there: by which models, at what price, and with what; and
+what can be made by its recipe, from words.
 
 Every model is judged by `orders.prepare` itself, so that what is offered is what can be ordered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -18,6 +19,7 @@ from generation.models import AUTO, Generation, KieModel, Operation, PromptUse, 
 from generation.orders import Basis
 from generation.parents import numbers_of
 from generation.pricing import Quote, percent_for
+from generation.receipt import went_along
 from generation.records import Record
 from generation.references import fits
 from generation.wishes import OrderRefused, Wish
@@ -32,8 +34,11 @@ WORKS = (
     Operation.CUT_OUT,
     Operation.LAYERS,
 )
+# And what there is a page for: a picture from words has the recipe of one that is there.
+PAGES = (Operation.GENERATE, *WORKS)
 SOME_WORDS = "Make it night"  # long enough for every model
 TITLES = {
+    Operation.GENERATE: gettext_lazy("The recipe of take %(number)d"),
     Operation.EDIT: gettext_lazy("Edit take %(number)d"),
     Operation.REFRAME: gettext_lazy("Reframe take %(number)d"),
     Operation.UPSCALE: gettext_lazy("Upscale take %(number)d"),
@@ -41,6 +46,9 @@ TITLES = {
     Operation.LAYERS: gettext_lazy("Split take %(number)d into layers"),
 }
 LEADS = {
+    Operation.GENERATE: gettext_lazy(
+        "The same order once more, or a changed one: words that you try here change nothing else."
+    ),
     Operation.EDIT: gettext_lazy("Say what is to change; what you do not name stays."),
     Operation.REFRAME: gettext_lazy(
         "The picture gets another shape: what is missing around it is added, nothing is cut off."
@@ -77,6 +85,7 @@ class Choice:
     model: KieModel
     quotes: dict[str, Quote]
     refused: dict[str, OrderRefused]
+    has_source: bool  # there is a picture that is worked on
     longest_edge: int  # of the picture
     sends_copy: bool  # the picture is larger than the model takes, so a smaller copy is sent
     record: Record
@@ -158,28 +167,40 @@ class Choice:
         field = self.model.takes.get(Slot.REFERENCE)
         if field is None:
             return 0
-        return field.max if Slot.SOURCE in self.model.takes else field.max - 1
+        return field.max - 1 if self.takes_source_as_reference else field.max
 
     @property
     def needs_company(self) -> bool:
         """It cannot do without a further picture."""
         field = self.model.takes.get(Slot.REFERENCE)
-        return field is not None and field.min > 0 and Slot.SOURCE in self.model.takes
+        return field is not None and field.min > 0 and not self.takes_source_as_reference
+
+    @property
+    def takes_source_as_reference(self) -> bool:
+        """The picture that is worked on is the first of those that go along."""
+        return self.has_source and Slot.SOURCE not in self.model.takes
 
 
 @dataclass(frozen=True)
 class Bench:
     """A take, what is to be done with it, and by which models. `number` is the take's own;
-    `percent` is its payer's multiplier; `records` has how the models have done, by their pk."""
+    `percent` is its payer's multiplier; `records` has how the models have done, by their pk.
+    `recipe` is the order that brought the take, where that is to be had once more."""
 
     take: Take
     subject: Scene | Character
     operation: Operation
+    recipe: Generation | None
     number: int
     company: tuple[Companion, ...]
     models: tuple[KieModel, ...]
     percent: int
     records: dict[int, Record]
+
+    @property
+    def source(self) -> Take | None:
+        """What is worked on; None for a picture from words."""
+        return None if self.operation == Operation.GENERATE else self.take
 
     @property
     def title(self) -> str:
@@ -224,6 +245,12 @@ class Bench:
         possible = [ratio for ratio in ratios if [ratio, resolution] not in model.impossible]
         return sorted(possible, key=orders.shape_of, reverse=True)
 
+    def usual_ratio(self, model: KieModel, resolution: str) -> str:
+        """For a picture from words: the project's, where the model has it."""
+        ratios = self.ratios_of(model, resolution)
+        usual = defaults.settings_of(self.subject.project).ratio_for(self.subject)
+        return usual if usual in ratios else next(iter(ratios), "")
+
     def new_ratio(self, model: KieModel, resolution: str) -> str:
         """For a picture that is to get another shape: the project's, unless it has it already."""
         ratios = self.ratios_of(model, resolution)
@@ -239,8 +266,12 @@ class Bench:
             model,
             quotes,
             refused,
+            has_source=self.source is not None,
             longest_edge=max(self.take.width, self.take.height),
-            sends_copy=field is not None and not field.task_of and not fits(field, self.take),
+            sends_copy=self.source is not None
+            and field is not None
+            and not field.task_of
+            and not fits(field, self.source),
             record=self.records.get(model.pk, records.NOTHING),
         )
         for resolution in choice.resolutions:
@@ -253,32 +284,44 @@ class Bench:
 
     def _plain_wish(self, choice: Choice, resolution: str) -> Wish:
         """With no more than the model needs; what a person has yet to bring is taken as brought."""
-        reframes = self.operation == Operation.REFRAME
+        model = choice.model
+        ratios = {Operation.REFRAME: self.new_ratio, Operation.GENERATE: self.usual_ratio}
+        ratio = ratios.get(self.operation)
         return Wish(
             project=self.subject.project,
             subject=self.subject,
             prompt=SOME_WORDS if choice.takes_words else None,
-            model=choice.model.model_id,
-            aspect_ratio=self.new_ratio(choice.model, resolution) if reframes else "",
+            model=model.model_id,
+            aspect_ratio=ratio(model, resolution) if ratio else "",
             resolution=resolution,
             operation=self.operation,
-            source=self.take,
+            source=self.source,
             references=tuple(c.take for c in self.company[: int(choice.needs_company)]),
             mask=self.take if choice.needs_mask else None,
             cast=(),
         )
 
 
-def bench_for(take: Take, subject: Scene | Character, operation: Operation) -> Bench:
+def from_words(take: Take) -> Generation | None:
+    """The order that brought it, if that made it from words."""
+    made = Generation.objects.filter(outputs__take=take, operation=Operation.GENERATE)
+    return made.select_related("model").first()
+
+
+def bench_for(
+    take: Take, subject: Scene | Character, operation: Operation, recipe: Generation | None = None
+) -> Bench:
     """The number of queries does not grow with models, takes or characters."""
     active = KieModel.objects.filter(is_active=True).prefetch_related("prices")
     numbers = numbers_of(subject)
+    went_before = _went_along(recipe, numbers) if recipe else []
     return Bench(
         take=take,
         subject=subject,
         operation=operation,
+        recipe=recipe,
         number=numbers[take.pk],
-        company=tuple(_company(take, subject, numbers)),
+        company=(*went_before, *_company(take, subject, numbers, went_before)),
         models=tuple(model for model in active if model.can(operation)),
         percent=percent_for(subject.project.owner),
         records=records.all_records(),
@@ -292,11 +335,17 @@ def _edge_of(resolution: str) -> int:
     return round(float(number) * 1024) if is_size else 0
 
 
+def _went_along(recipe: Generation, numbers: dict[str, int]) -> list[Companion]:
+    """In the order in which they were sent, even what is shown nowhere any more."""
+    return [Companion(one.take, one.name) for one in went_along(recipe, numbers)]
+
+
 def _company(
-    take: Take, subject: Scene | Character, numbers: dict[str, int]
+    take: Take, subject: Scene | Character, numbers: dict[str, int], known: Sequence[Companion]
 ) -> Iterator[Companion]:
-    """The characters' pictures, those of the cast first, then the newest other takes."""
-    shown = {take.pk}
+    """The characters' pictures, those of the cast first, then the newest other takes; without those
+    that are known already."""
+    shown = {take.pk, *(companion.take.pk for companion in known)}
     for member in members(people := _people(subject), pictures_of(people)):
         if member.picture and member.picture.is_stored and member.picture.pk not in shown:
             shown.add(member.picture.pk)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from generation import orders
-from generation.models import KieModel, Operation, PromptUse
+from generation.models import AUTO, KieModel, Operation, PromptUse
 from generation.orders import Order
 from generation.rework import SOME_WORDS, Bench, Choice, Companion
 from generation.templatetags.money import in_credits
@@ -78,9 +78,9 @@ class ReworkForm(forms.Form):
     @property
     def companions(self) -> Iterator[tuple[Any, Companion, int | None]]:
         """The boxes of the pictures that may go along, with the number that each would have."""
-        ticked = self._ticked()
+        ticked, first = self._ticked(), 1 if self.bench.source is None else 2
         for box, companion in zip(self["references"], self.bench.company, strict=True):
-            place = ticked.index(companion.take) + 2 if companion.take in ticked else None
+            place = ticked.index(companion.take) + first if companion.take in ticked else None
             yield box, companion, place
 
     def offer(self, mask: Take | None) -> Order:
@@ -124,6 +124,10 @@ class ReworkForm(forms.Form):
         ratios = self.bench.ratios_of(model, resolution)
         if self.bench.operation == Operation.REFRAME:
             self._offer("aspect_ratio", ratios, self.bench.new_ratio(model, resolution))
+        elif self.bench.source is None:
+            as_it_is = [AUTO] if AUTO in model.ratios else []
+            usual = self.bench.usual_ratio(model, resolution)
+            self._offer("aspect_ratio", [*ratios, *as_it_is], usual)
         elif ratios:
             self._offer("aspect_ratio", ["", *ratios], "")
         self._offer("count", sorted(model.counts, key=int), "1")
@@ -133,8 +137,12 @@ class ReworkForm(forms.Form):
     def _ask_for_words(self, model: KieModel) -> None:
         field = self.fields["prompt"]
         field.required = model.prompt_use == PromptUse.REQUIRED
-        field.widget.attrs["maxlength"] = model.prompt_max_length or orders.LONGEST_PROMPT
-        if self.bench.operation != Operation.EDIT:
+        field.widget.attrs["maxlength"] = orders.longest_prompt(model)
+        if self.bench.source is None:
+            field.label = _("Prompt")
+            field.widget.attrs["rows"] = 8
+            field.error_messages["required"] = _("There are no words to make a picture from.")
+        elif self.bench.operation != Operation.EDIT:
             field.label = _("Words for the model")
 
     def _offer(
@@ -176,7 +184,7 @@ class ReworkForm(forms.Form):
             resolution=self._said("resolution") or self.chosen.resolution,
             count=int(count) if (count := self._said("count")).isdecimal() else 1,
             operation=self.bench.operation,
-            source=self.bench.take,
+            source=self.bench.source,
             references=tuple(self._ticked()),
             mask=mask if self.chosen.takes_mask else None,
             cast=(),

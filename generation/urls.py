@@ -4,7 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
 from generation import api
-from generation.rework import WORKS
+from generation.rework import PAGES
 from generation.views import (
     asks,
     batches,
@@ -20,6 +20,7 @@ from generation.views import (
     receipts,
     rework,
     settings,
+    takes,
 )
 
 
@@ -36,9 +37,9 @@ class SubjectConverter:
 
 
 class WorkConverter(StringConverter):
-    """What can be done with a take: "edit", "upscale" …"""
+    """What can be done with a take: "edit", "upscale" …; "generate" for its recipe."""
 
-    regex = "|".join(WORKS)
+    regex = "|".join(PAGES)
 
 
 register_converter(SubjectConverter, "subject")
@@ -75,6 +76,7 @@ urlpatterns = [
     path("<subject:kind>/<id:subject_id>/", board.subject, name="subject"),
     path("<subject:kind>/<id:subject_id>/card/", board.card, name="card"),
     path("<subject:kind>/<id:subject_id>/generate/", board.generate, name="generate"),
+    path("<subject:kind>/<id:subject_id>/compare/", takes.compare, name="compare"),
     path("<subject:kind>/<id:subject_id>/ask/", asks.ask, name="ask"),
     path("asks/answer/", asks.answer, name="ask_answer"),
     path("asks/<id:ask_id>/take-back/", asks.take_back, name="ask_take_back"),

@@ -12,7 +12,14 @@ from django.core.paginator import Paginator
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.forms import BaseForm, ModelForm
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    JsonResponse,
+    QueryDict,
+)
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -20,11 +27,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from projects import access, uploads, words
-from projects.back import on_board
+from projects import access, choice, uploads, words
+from projects.back import came_from, on_board, say_with_undo
 from projects.forms import CharacterForm, ProjectForm, SceneForm, TokenForm, UploadForm
 from projects.locks import changing, refuse_locked
-from projects.models import ApiToken, Character, Project, Role, Scene
+from projects.models import ApiToken, Character, Project, Role, Scene, Take
 from projects.overview import newest_pictures, with_counts
 from projects.pictures import BadPicture, DecoderDown, StorageDown
 from projects.slate import touch
@@ -164,19 +171,49 @@ def character_delete(request: Request, character_id: str) -> HttpResponse:
 @login_required
 def take_choose(request: Request, take_id: str) -> HttpResponse:
     """Shows this take for its scene or character; with `chosen=no`, the newest one again."""
-    take = access.take_for(request.user, take_id, Role.EDITOR)
-    subject = take.scene or take.character
-    if subject is None or take.project is None:
-        raise Http404
-    if request.POST.get("chosen") != "no":
-        subject.chosen = take
-    elif subject.chosen_id == take.pk:
-        subject.chosen = None
-    with changing(subject), words.showing(take.character_id):
-        # Not `updated_at`: the words that pictures are made from did not change.
-        subject.save(update_fields=["chosen"])
-        touch(take.project)
+    take, subject = _take_of(request, take_id)
+    if request.POST.get("chosen") == "no":
+        choice.unchoose(take)
+    elif not choice.choose(take):
+        raise Http404  # somebody else has just put it in the trash
+    touch(subject.project)
     return _changed(request, _page(subject))
+
+
+@require_POST
+@login_required
+def take_star(request: Request, take_id: str) -> HttpResponse:
+    """Marks a take that somebody wants to find again; with `starred=no`, not any more."""
+    take, subject = _take_of(request, take_id)
+    take.is_starred = request.POST.get("starred") != "no"
+    take.save(update_fields=["is_starred"])
+    touch(subject.project)
+    return _changed(request, _page(subject))
+
+
+@require_POST
+@login_required
+def take_trash(request: Request, take_id: str) -> HttpResponse:
+    """Hides a take. `?instead=` names the one that is shown then, if this was the chosen one."""
+    take, subject = _take_of(request, take_id)
+    was_chosen = choice.trash(take, instead=request.GET.get("instead", ""))
+    words = _("Take %(number)d is in the trash.") % {"number": choice.number_of(take)}
+    undo = reverse("projects:take_put_back", args=[take.pk])
+    say_with_undo(request, words, undo, chosen="yes" if was_chosen else "no")
+    touch(subject.project)
+    return _changed(request, _page(subject))
+
+
+@require_POST
+@login_required
+def take_put_back(request: Request, take_id: str) -> HttpResponse:
+    """Out of the trash; with `?chosen=yes` it is also shown, as before."""
+    take, subject = _take_of(request, take_id)
+    choice.put_back(take, chosen=request.GET.get("chosen") == "yes")
+    words = _("Take %(number)d is back.") % {"number": choice.number_of(take)}
+    messages.success(request, words)
+    touch(subject.project)
+    return _changed(request, came_from(request, _page(subject)))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -276,12 +313,25 @@ def _picture_id(subject: Scene | Character) -> str | None:
     return subject.chosen_id or newest.first()
 
 
+def _take_of(request: Request, take_id: str) -> tuple[Take, Scene | Character]:
+    """A take that this person may change, and whose it is."""
+    take = access.take_for(request.user, take_id, Role.EDITOR)
+    subject = take.scene or take.character
+    if subject is None or take.project is None:
+        raise Http404
+    subject.project = take.project
+    return take, subject
+
+
 def _upload(request: Request, subject: Scene | Character) -> HttpResponse:
+    """The page, or a picture that is brought: the answer to a script says how to undo it, or why
+    it was refused."""
     refuse_locked(subject)
     form = UploadForm(_sent(request), request.FILES or None)
+    earlier = subject.chosen_id or ""
     if request.method == "POST" and form.is_valid():
         try:
-            uploads.keep(form.cleaned_data["picture"], subject, request.user)
+            take = uploads.keep(form.cleaned_data["picture"], subject, request.user)
         except BadPicture as error:
             form.add_error("picture", str(error.reason))
         except (DecoderDown, StorageDown):
@@ -289,8 +339,17 @@ def _upload(request: Request, subject: Scene | Character) -> HttpResponse:
             form.add_error("picture", _("The picture could not be stored just now. Try again."))
         else:
             touch(subject.project)
-            messages.success(request, _("The picture is in and shown. The earlier takes are kept."))
-            return _changed(request, _page(subject))
+            undo = reverse("projects:take_trash", args=[take.pk])
+            changed = _changed(request, _page(subject))
+            if request.htmx:
+                undo = f"{undo}?instead={earlier}"
+                return JsonResponse({"undo": undo}, status=HTTPStatus.CREATED)
+            words = _("The picture is in and shown. The earlier takes are kept.")
+            say_with_undo(request, words, undo, instead=earlier)
+            return changed
+    if request.htmx and form.errors:
+        words = " ".join(map(str, form.errors["picture"]))
+        return JsonResponse({"refused": words}, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     about = {"subject": subject, "project": subject.project, "back": _page(subject)}
     return _form_page(request, "projects/upload.html", form, **about)
 

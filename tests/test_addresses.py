@@ -77,6 +77,9 @@ ROWS: dict[str, Row] = {
     "projects:character_delete": DELETE,
     "projects:character_upload": FORM,
     "projects:take_choose": Row(post=only(302, viewer=403)),
+    "projects:take_star": Row(post=only(302, viewer=403)),
+    "projects:take_trash": Row(post=only(302, viewer=403)),
+    "projects:take_put_back": Row(post=only(302, viewer=403)),
     "projects:picture": LOOK,
     "projects:thumbnail": LOOK,
     # Members are led to the board; who brings nothing has neither accepted nor declined.
@@ -101,6 +104,7 @@ ROWS: dict[str, Row] = {
     "generation:subject": LOOK,
     "generation:card": LOOK,
     "generation:project_stream": Row(get=only(204)),
+    "generation:compare": LOOK,
     "generation:generate": Row(post=only(400, viewer=403)),
     "generation:ask": Row(post=only(400, viewer=403)),
     "generation:ask_answer": Row(post=own(400)),

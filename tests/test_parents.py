@@ -47,9 +47,9 @@ def test_the_new_take_says_what_it_was_made_from(
     order = stages.reworked(take, operation, **wish)
     stages.done(order)
     html = html_of(client, "subject", "scene", take.scene_id)
-    newest = html[html.index('<ul class="takes">') : html.index(f'id="take-{take.pk}"')]
+    newest = html[html.index('id="viewer"') : html.index('id="strip"')]
     assert said in words(newest)
-    assert f"#take-{take.pk}" in newest
+    assert f"?take={take.pk}" in newest
     assert reverse("projects:thumbnail", args=[take.pk]) in newest
     receipt = words(html_of(client, "order", order.pk))
     assert f"Operation {operation.label} Made from {said}" in receipt
@@ -71,7 +71,7 @@ def test_a_parent_elsewhere_is_named_by_where_it_is(
     html = html_of(client, "subject", "scene", other.pk)
     assert "From another picture: 12A Scéna 12A" in words(html)
     there = reverse("generation:subject", args=["scene", take.scene_id])
-    assert f"{there}#take-{take.pk}" in html
+    assert f"{there}?take={take.pk}" in html
 
 
 def test_a_parent_of_nothing_leads_to_its_receipt(client: Client, take: Take) -> None:
@@ -79,6 +79,14 @@ def test_a_parent_of_nothing_leads_to_its_receipt(client: Client, take: Take) ->
     Take.objects.filter(pk=take.pk).update(scene=None)
     html = html_of(client, "subject", "scene", new.scene_id)
     assert reverse("generation:receipt", args=[take.pk]) in html
+
+
+def test_a_parent_in_the_trash_leads_to_its_receipt(client: Client, take: Take) -> None:
+    new = upscaled(take)
+    client.post(reverse("projects:take_trash", args=[take.pk]))
+    html = html_of(client, "subject", "scene", new.scene_id)
+    parent = html[html.index('class="parent"') :]
+    assert parent.index(reverse("generation:receipt", args=[take.pk])) < parent.index("</p>")
 
 
 def test_the_receipt_shows_what_went_along(client: Client, take: Take, project: Project) -> None:
@@ -125,8 +133,11 @@ def test_what_came_of_several_is_what_is_charged(client: Client, take: Take) -> 
         "3 of 4 pictures came. Charged 21 credits of 28 credits; the rest was given back." in told
     )
     assert "21 credits" in words(html_of(client, "queue"))
-    page = words(html_of(client, "subject", "scene", take.scene_id))
-    assert page.count("balanced · 7 credits") == 3
+    page = reverse("generation:subject", args=["scene", take.scene_id])
+    for output in order.outputs.exclude(take=None):
+        told = words(client.get(page, {"take": output.take_id}).content.decode())
+        assert "balanced · 7 credits" in told
+    assert order.outputs.exclude(take=None).count() == 3
 
 
 def test_all_of_several(client: Client, take: Take) -> None:

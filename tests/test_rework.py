@@ -629,10 +629,11 @@ def test_upscale_from_the_picture_to_the_new_take(generated: Page) -> None:
     expect(button).to_contain_text("10 credits")
     button.click()
     expect(generated.locator(".take")).to_have_count(before + 1, timeout=30_000)
-    newest = generated.locator(".take").first
+    newest = generated.locator("#viewer")
     expect(newest.locator(".parent")).to_contain_text(f"Upscaled from take {before}")
     expect(newest.locator(".parent img")).to_be_visible()
-    expect(newest.locator(".recipe")).to_contain_text("Topaz Upscale · 1× · 10 credits")
+    expect(newest.locator(".recipe summary")).to_contain_text("Topaz Upscale · 1× · 10 credits")
+    newest.locator(".recipe summary").click()
     newest.get_by_role("link", name="Receipt").click()
     expect(generated.locator("main")).to_contain_text("Charged 10 credits")
     expect(generated.locator("main")).to_contain_text(f"Upscaled from take {before}")
@@ -663,8 +664,8 @@ def test_edit_with_the_keyboard_alone(generated: Page) -> None:
             break
     generated.keyboard.press("Enter")
     expect(generated.locator(".take")).to_have_count(before + 1, timeout=30_000)
-    newest = generated.locator(".take").first
-    expect(newest.locator(".parent")).to_contain_text(f"Edited from take {before}")
+    parent = generated.locator("#viewer .parent")
+    expect(parent).to_contain_text(f"Edited from take {before}")
 
 
 @pytest.mark.browser

@@ -72,3 +72,8 @@ class Ask(models.Model):
         """What it is to do to a picture that is there; "" for a picture from words."""
         operation = self.wish.get("operation")
         return str(Operation(operation).label) if operation else ""
+
+    @property
+    def is_from_other_words(self) -> bool:
+        """A picture from words that are not the scene's own."""
+        return "prompt" in self.wish and "operation" not in self.wish

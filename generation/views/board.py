@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
-from django.http import HttpResponse, HttpResponseBadRequest, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseBadRequest, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -34,16 +34,17 @@ from generation.board import (
     scenes_of,
     setup_of,
     several_of,
-    takes_of,
 )
 from generation.casting import casting_of
 from generation.forms import ClickForm
 from generation.models import Generation
 from generation.orders import Terms
+from generation.recipes import facts_of, recipe_of
 from generation.replacement import replacement_for
 from generation.rework import works_offered
 from generation.several import place_variants
 from generation.standing import standings_of
+from generation.takes import strip_of
 from generation.versions import columns_of, digest
 from generation.views import Request, came_from
 from generation.views.live import Wanted, answer, stream_for, wanted
@@ -202,14 +203,20 @@ def _page_at(scenes: QuerySet[Scene], scene_id: str) -> int:
 @login_required
 @never_cache
 def subject(request: Request, kind: str, subject_id: str) -> HttpResponse:
+    """The page; for htmx the part of it that is asked for. `?take=` is seen large."""
     shown = subject_for(request, kind, subject_id)
-    context = _page_of(request, shown)
+    context = _page_of(request, shown, request.GET)
     if (asked := wanted(request)) is not None:
-        context["changed"] = asked.is_old(live.name_of(shown), str(context["version"]))
-        changed = bool(context["changed"])
+        context["changed"] = asked.is_old(live.name_of(shown), context["version"])
+        changed = context["changed"]
         return answer(request, asked, "generation/subject.html#fresh", context, changed=changed)
     context["stream"] = stream_for(shown.project)
-    return render(request, "generation/subject.html", context)
+    parts = {
+        "viewer": "generation/viewer.html",
+        context["card"].dom_id: "generation/subject.html#live",
+    }
+    part = request.htmx.target or ""
+    return render(request, parts.get(part, "generation/subject.html"), context)
 
 
 @require_safe
@@ -280,7 +287,8 @@ def _fragment(
     choosing: str = "",
 ) -> HttpResponse:
     if on == "subject":
-        template, context = "generation/subject.html#answer", _page_of(request, subject)
+        template = "generation/subject.html#answer"
+        context = _page_of(request, subject, _looked_at(request))
     else:
         role = access.require(request.user, subject.project)
         setup = setup_of(subject.project, request.user)
@@ -296,30 +304,41 @@ def _fragment(
     return response
 
 
-def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
-    """What the page of a scene or character shows."""
+def _looked_at(request: Request) -> QueryDict:
+    """What the page that asks shows stands in its address."""
+    return QueryDict(urlsplit(request.htmx.current_url_abs_path or "").query)
+
+
+def _page_of(request: Request, subject: Scene | Character, look: QueryDict) -> dict[str, Any]:
+    """What the page of a scene or character shows; `look` as in takes.strip_of."""
     role = access.require(request.user, subject.project)
     setup = setup_of(subject.project, request.user)
     card = card_of(subject, role, setup)
     orders_of = Generation.objects.of(subject).newest_first().select_related("model", "ordered_by")
     before, after = neighbours(subject) if isinstance(subject, Scene) else (None, None)
-    takes = takes_of(subject)
     orders_shown = standings_of(list(orders_of[:ORDERS_ON_A_PAGE])).values()
+    strip = strip_of(subject, card.picture, look.dict())
+    viewed = strip.viewed
+    recipe = recipe_of(viewed.take, strip.numbers) if viewed else None
+    parts = card.offer.parts if card.offer else prompts.parts_for(subject, card.cast)
     return {
         "project": subject.project,
         "card": card,
         "version": digest(
             card.version,
-            [columns_of(row.take) for row in takes],
+            [columns_of(row.take) for row in strip.numbered],
             [standing.version for standing in orders_shown],
         ),
         "may_edit": role >= Role.EDITOR and not card.is_locked,
         "may_lock": role >= Role.EDITOR and card.kind == "scene",
         "setup": setup,
         "ratio": setup.settings.ratio_for(subject),
-        "parts": card.offer.parts if card.offer else prompts.parts_for(subject, card.cast),
+        "parts": parts,
+        "length": _length(parts, setup),
         "request_json": as_json(card.offer.request) if card.offer else "",
-        "takes": takes,
+        "strip": strip,
+        "recipe": recipe,
+        "facts": facts_of(viewed.take, recipe) if viewed else (),
         "works": works_offered() if role >= Role.EDITOR and not card.is_locked else (),
         "casting": casting_of(
             card.cast, setup.model, setup.resolution, card.offer.pictures if card.offer else ()
@@ -328,6 +347,12 @@ def _page_of(request: Request, subject: Scene | Character) -> dict[str, object]:
         "before": before,
         "after": after,
     }
+
+
+def _length(parts: list[prompts.Part], setup: Setup) -> prompts.Length | None:
+    if not parts or setup.model is None:
+        return None
+    return prompts.Length(len(prompts.join(parts)), orders.longest_prompt(setup.model))
 
 
 def as_json(request: dict[str, Any]) -> str:

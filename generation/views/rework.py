@@ -1,4 +1,4 @@
-"""The page on which something is done with a take: edited, enlarged, cut out."""
+"""The page on which something is done with a take: edited, enlarged, cut out, or made once more."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from generation.board import kind_of
 from generation.forms import ClickForm
 from generation.models import Ask, Generation, Operation
 from generation.orders import Order, Terms
-from generation.rework import Bench, bench_for
+from generation.replacement import in_its_place
+from generation.rework import Bench, bench_for, from_words
 from generation.rework_form import FIELDS, MaskForm, ReworkForm
 from generation.views import Request
 from generation.wishes import OrderRefused
@@ -38,7 +39,7 @@ def rework(request: Request, take_id: str, operation: str) -> HttpResponse:
     order whose values it begins with."""
     bench = _bench(request, take_id, Operation(operation))
     if request.method != "POST":
-        form = ReworkForm(bench, initial=_again(bench, request.GET.get("again", "")))
+        form = ReworkForm(bench, initial=_begun(bench, request.GET.get("again", "")))
         return _page(request, bench, form, MaskForm(bench, request.user))
     mask = MaskForm(bench, request.user, request.POST, request.FILES)
     if "show" in request.POST:
@@ -55,7 +56,10 @@ def _bench(request: Request, take_id: str, operation: Operation) -> Bench:
         raise Http404  # it stands on no page that could show what is made of it
     refuse_locked(subject)
     subject.project = take.project
-    return bench_for(take, subject, operation)
+    recipe = from_words(take) if operation == Operation.GENERATE else None
+    if operation == Operation.GENERATE and recipe is None:
+        raise Http404  # it was not made from words
+    return bench_for(take, subject, operation, recipe)
 
 
 def _order(request: Request, bench: Bench, form: ReworkForm, mask: MaskForm) -> HttpResponse:
@@ -137,21 +141,32 @@ def _offer(form: ReworkForm, mask: MaskForm) -> tuple[Order | None, OrderRefused
 
 
 def _asked(request: Request, bench: Bench) -> list[Ask]:
-    """What this person asked for of this work on this take, and got no yes."""
-    about = {"wish__source": bench.take.pk, "wish__operation": bench.operation.value}
-    found = asks.asked_by(request.user, **about)
-    return [ask for ask in found if ask.answer != Ask.Answer.APPROVED]
+    """What this person asked for of this work on this take, or of pictures from other words, and
+    got no yes."""
+    if bench.source:
+        about = {"wish__source": bench.take.pk, "wish__operation": bench.operation.value}
+    else:
+        about = {kind_of(bench.subject): bench.subject.pk}
+    return [
+        ask
+        for ask in asks.asked_by(request.user, **about)
+        if ask.answer != Ask.Answer.APPROVED and (bench.source or ask.is_from_other_words)
+    ]
 
 
-def _again(bench: Bench, order_id: str) -> dict[str, Any]:
-    """What an order of this work on this take asked for."""
-    of_take = bench.take.orders_on_it.filter(operation=bench.operation).select_related("model")
-    order = next((order for order in of_take if order.pk == order_id), None)
+def _begun(bench: Bench, order_id: str) -> dict[str, Any]:
+    """What the form begins with: what was asked for in the recipe, or in an order of this work on
+    this take. A model that was switched off gives way to the one in its place."""
+    order = bench.recipe
+    if order is None:
+        of_take = bench.take.orders_on_it.filter(operation=bench.operation).select_related("model")
+        order = next((order for order in of_take if order.pk == order_id), None)
     if order is None:
         return {}
+    model = order.model if order.model.is_active else in_its_place(order.model) or order.model
     return {
         "prompt": order.prompt,
-        "model": order.model.model_id,
+        "model": model.model_id,
         "aspect_ratio": order.aspect_ratio,
         "resolution": order.resolution,
         "count": str(order.count),

@@ -4,14 +4,14 @@
 const STAY_MS = 6000;
 const STAY_WITH_UNDO_MS = 20_000;
 
-// Toasts: a message leaves after a while, but not while somebody points at it or is in it; errors stay.
+// Toasts: a message leaves after a while, but not while somebody points at it or is in it; errors stay, and what is busy.
 const toasts = document.getElementById("toasts");
 const waiting = new WeakMap();
 
 function letGo(toast) {
-  if (toast.classList.contains("error")) return;
+  if (toast.matches(".error, .busy")) return;
   hold(toast);
-  waiting.set(toast, setTimeout(() => dismiss(toast), toast.querySelector("form") ? STAY_WITH_UNDO_MS : STAY_MS));
+  waiting.set(toast, setTimeout(() => dismiss(toast), toast.querySelector(".undo") ? STAY_WITH_UNDO_MS : STAY_MS));
 }
 
 function hold(toast) {

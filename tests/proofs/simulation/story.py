@@ -167,7 +167,8 @@ class Story:
         for number in range(others + wishes):
             model = rng.choice((MODELS[0], MODELS[0], MODELS[1]))
             user = RICH if self.is_calm else rng.choice(list(USERS))
-            wish = Wish(f"wish {number + 1}", user, model, rng.random() < 0.5)
+            by_bill = self._goes_by_bill(rng.random() < 0.3)
+            wish = Wish(f"wish {number + 1}", user, model, rng.random() < 0.5, by_bill)
             at = rng.choice((0.0, 0.5, rng.uniform(0, 30)))
             for _click in range(1 if self.is_calm else rng.choice((1, 1, 1, 2))):
                 self._at(at, self.people.click, wish)
@@ -176,6 +177,10 @@ class Story:
             if self._changes_mind(self.aim.place.step == "take back"):
                 later = rng.choice((0.1, 0.3, 1, 5, 20, 60, 2500))
                 self._at(at + later, self.people.take_back, wish, rng.choice(list(TakenBack)))
+
+    def _goes_by_bill(self, otherwise: bool) -> bool:
+        ways = {"lifecycle.place": False, "lifecycle.place_all": True}
+        return ways.get(self.aim.place.after, otherwise)
 
     def _changes_mind(self, is_aim: bool) -> bool:
         """By chance. In a calm story it is at the right moment (`_has_met`, `_on_death`)."""
