@@ -142,9 +142,11 @@ def _changed_around(
 
 
 def _order_now(request: Request, project: Project) -> str:
-    scenes = project.scenes.only("pk")
+    scenes = project.scenes.all()
     page = _page(request, scenes, scenes.count())
-    return _order_of(page, (scene.pk for scene in page))
+    first = (page.number - 1) * SCENES_ON_A_PAGE
+    ids = scenes.values_list("pk", flat=True)
+    return _order_of(page, ids[first : first + SCENES_ON_A_PAGE])
 
 
 def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict[str, Any]:
