@@ -32,7 +32,8 @@ TIMES = """
 performance.getEntriesByType("navigation").flatMap((of) => [of.responseStart, of.loadEventEnd])
 """
 MEASURE = """
-window.measured = {paint: 0, shift: 0, largest: ""};
+window.measured = {paint: 0, shift: 0, largest: "", moved: new Set()};
+const named = (node) => node?.id || node?.className || node?.localName || "something";
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) {
     measured.paint = entry.startTime;
@@ -40,7 +41,11 @@ new PerformanceObserver((list) => {
   }
 }).observe({type: "largest-contentful-paint", buffered: true});
 new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) measured.shift += entry.value;
+  for (const entry of list.getEntries()) {
+    if (entry.hadRecentInput) continue;
+    measured.shift += entry.value;
+    for (const {node} of entry.sources) measured.moved.add(named(node));
+  }
 }).observe({type: "layout-shift", buffered: true});
 """
 
@@ -48,13 +53,14 @@ new PerformanceObserver((list) => {
 @dataclass(frozen=True)
 class Visit:
     """Seconds from the click on a link: to the first byte, to the largest paint, to the end of
-    loading; `shift` is the layout's."""
+    loading; `shift` is the layout's, `moved` what did."""
 
     first_byte: float
     paint: float
     loaded: float
     shift: float
     largest: str
+    moved: str
 
 
 def main() -> int:
@@ -134,9 +140,9 @@ def visit(browser: Browser, cookies: Any, address: str, width: int, height: int)
     paint, largest = page.evaluate("[measured.paint, measured.largest]")
     first_byte, loaded = page.evaluate(TIMES)
     scroll(page)
-    shift = page.evaluate("measured.shift")
+    shift, moved = page.evaluate("[measured.shift, [...measured.moved].join(', ')]")
     context.close()
-    return Visit(first_byte / 1000, paint / 1000, loaded / 1000, shift, largest)
+    return Visit(first_byte / 1000, paint / 1000, loaded / 1000, shift, largest, moved)
 
 
 def scroll(page: Page) -> None:
@@ -173,11 +179,12 @@ def told(seen: Sequence[Visit]) -> str:
 
 
 def faults(name: str, seen: Sequence[Visit]) -> list[str]:
-    paint, shift = statistics.median(one.paint for one in seen), max(one.shift for one in seen)
+    paint = statistics.median(one.paint for one in seen)
+    shift, moved = max((one.shift, one.moved) for one in seen)
     return [
         *([f"{name}: largest paint after {paint:.2f} s"] if paint >= PAINT_WITHIN else []),
         *([f"{name}: no paint at all"] if not paint else []),
-        *([f"{name}: the layout shifts by {shift:.3f}"] if shift >= SHIFT_BELOW else []),
+        *([f"{name}: the layout shifts by {shift:.3f}: {moved}"] if shift >= SHIFT_BELOW else []),
     ]
 
 
