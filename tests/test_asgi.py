@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from imagegen import asgi
+from tests.threads import in_a_loop
 
 Site = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -53,7 +54,7 @@ class Server:
 def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server, Site], Server]:
     def do(server: Server, site: Site) -> Server:
         monkeypatch.setattr(asgi, "site", site)
-        asyncio.run(asgi.application(server.scope, server.receive, server.send))  # type: ignore[arg-type]
+        in_a_loop(asgi.application(server.scope, server.receive, server.send))  # type: ignore[arg-type]
         return server
 
     return do
@@ -155,7 +156,7 @@ def test_a_stream_lasts_until_the_browser_hangs_up(
         await asgi.application(server.scope, server.receive, server.send)
         return server
 
-    server = asyncio.run(live())
+    server = in_a_loop(live())
     assert dict(server.sent[0]["headers"])[b"content-type"] == b"text/event-stream"
     assert server.pieces[0].endswith(b"\ndata: *\n\n"), "it does not say of when its page is"
     assert server.pieces[-1] == b""

@@ -27,6 +27,7 @@ from projects.models import Member, Project, Scene
 from projects.slate import move, touch
 from tests import stages
 from tests.open_page import OpenPage
+from tests.threads import in_a_loop
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -399,13 +400,13 @@ class Reader:
                 await asyncio.sleep(0.01)
 
 
-def in_a_loop(work: Callable[[Streams], Any], redis_url: str) -> None:
+def with_streams(work: Callable[[Streams], Any], redis_url: str) -> None:
     async def run() -> None:
         streams = Streams(redis_url)
         streams.start()
         await work(streams)
 
-    asyncio.run(run())
+    in_a_loop(run())
 
 
 def test_a_stream_tells_its_audiences_what_they_are_told(redis_url: str) -> None:
@@ -423,7 +424,7 @@ def test_a_stream_tells_its_audiences_what_they_are_told(redis_url: str) -> None
         async with asyncio.timeout(10):
             await keeping
 
-    in_a_loop(work, redis_url)
+    with_streams(work, redis_url)
 
 
 def test_who_comes_back_is_told_whether_something_was_missed(
@@ -450,14 +451,14 @@ def test_who_comes_back_is_told_whether_something_was_missed(
         assert await first_word(before) == {"*"}
         assert await first_word(time.time()) == {"-"}
 
-    in_a_loop(work, redis_url)
+    with_streams(work, redis_url)
 
 
 def test_without_redis_there_are_no_streams() -> None:
     async def work(streams: Streams) -> None:
         assert await streams.open(["project-a"]) is None
 
-    in_a_loop(work, "redis://127.0.0.1:1/0")
+    with_streams(work, "redis://127.0.0.1:1/0")
 
 
 def test_one_person_cannot_have_all_the_streams(redis_url: str) -> None:
@@ -466,4 +467,4 @@ def test_one_person_cannot_have_all_the_streams(redis_url: str) -> None:
         assert opened[-1] is None and None not in opened[:-1]
         assert await streams.open(["everybody", "user-2"])
 
-    in_a_loop(work, redis_url)
+    with_streams(work, redis_url)

@@ -179,6 +179,6 @@ def test_the_queue_and_the_page_of_a_scene_follow(demo: Page, other: Page) -> No
     other.wait_for_timeout(500)
     demo.get_by_role("button", name="Generate image").click()
     expect(other.locator("#queue")).to_contain_text("Followed")
-    expect(demo.locator("img[src*='/picture']").first).to_be_visible(timeout=30_000)
+    expect(demo.locator("#large img")).to_be_visible(timeout=30_000)
     ended = other.locator("#queue section").last.get_by_role("row").filter(has_text="Followed")
     expect(ended).to_contain_text("Done")

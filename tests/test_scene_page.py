@@ -21,11 +21,12 @@ COLORS = ("teal", "navy", "maroon")
 @pytest.fixture
 def scene(demo: Page) -> Page:
     """A scene of its own with three takes, at its page; the last is chosen."""
-    demo.goto(new_scene(demo))
+    address = new_scene(demo)
+    demo.goto(address)
     files = {f"{color}.png": png(color) for color in COLORS}
     hold_above(demo.locator("main"), "drop", **files)
     expect(takes(demo)).to_have_count(len(COLORS), timeout=30_000)
-    demo.goto(demo.url)  # without the toasts
+    demo.goto(address)  # without the toasts
     return demo
 
 

@@ -1,11 +1,12 @@
-"""The same call many times at once, each in a thread with a connection of its own: PostgreSQL lets
-them run at the same time."""
+"""Calls in threads of their own."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from django.db import connection
 
@@ -13,7 +14,8 @@ Result = TypeVar("Result")
 
 
 def at_once(calls: Sequence[Callable[[], Result]]) -> list[Result | Exception]:
-    """What each of them returned or raised, in no order."""
+    """What each of them returned or raised, in no order. Each has a connection of its own, so that
+    PostgreSQL lets them run at the same time."""
     barrier = threading.Barrier(len(calls))
     results: list[Result | Exception] = []
 
@@ -32,3 +34,9 @@ def at_once(calls: Sequence[Callable[[], Result]]) -> list[Result | Exception]:
     for thread in threads:
         thread.join()
     return results
+
+
+def in_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """In an event loop of its own: this thread has one that runs already after a browser's test."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()

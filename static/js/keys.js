@@ -89,8 +89,8 @@ function wanted(key) {
 }
 
 function canBePressed(thing) {
-  if (thing.disabled || thing.ariaDisabled === "true" || thing.closest("[hidden], .htmx-request")) return false;
-  return getComputedStyle(thing).pointerEvents !== "none"; // it has only just come to stand there
+  if (thing.disabled || thing.ariaDisabled === "true" || thing.closest("[hidden]")) return false;
+  return getComputedStyle(thing).pointerEvents !== "none"; // it is on its way, or has only just come to stand there
 }
 
 function press(thing) {

@@ -15,6 +15,7 @@ const ASK_MS = 3_000; // without a stream, while something is under way; else
 const ASK_IDLE_MS = 15_000;
 const REST_MS = 150; // between two requests; longer where the site is busy and takes longer for one
 
+const asker = document.getElementById("asker"); // nothing around it looks busy while it asks
 const address = new URL(document.body.dataset.stream, location);
 const wanted = new Set(); // ids of parts
 const shown = new Map(); // by id, the versions of the parts that are being asked for
@@ -76,7 +77,7 @@ async function ask() {
   }
   askedAt = now;
   try {
-    await htmx.ajax("GET", here.pathname + here.search, { source: document.body, swap: "none" });
+    await htmx.ajax("GET", here.pathname + here.search, { source: asker, swap: "none" });
   } catch {
     // The site is away: whatever was missed is asked for when it is there again.
   }
@@ -87,17 +88,19 @@ async function ask() {
   }, Math.max(REST_MS, performance.now() - now));
 }
 
-// A click on the part has been answered since it was asked for, or is being answered: what comes here may be older.
+// A click on the part has been answered since it was asked for, or is being answered: what comes here may be older, and
+// an answer to a part that has gone would be lost.
 document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
   const part = detail.target;
   if (!shown.has(part.id)) return;
   const isAsItWas = shown.get(part.id) === part.dataset.version;
-  if (isAsItWas && !part.querySelector(".htmx-request") && !part.closest("[data-held]")) return;
+  const isAnswered = part.matches(".htmx-request") || part.querySelector(".htmx-request");
+  if (isAsItWas && !isAnswered && !part.closest("[data-held]")) return;
   detail.shouldSwap = false;
   wanted.add(part.id);
 });
 document.addEventListener("htmx:afterRequest", ({ detail: { elt, xhr } }) => {
-  if (elt === document.body && [403, 404].includes(xhr.status)) stop(); // it may not be seen any more
+  if (elt === asker && [403, 404].includes(xhr.status)) stop(); // it may not be seen any more
 });
 document.addEventListener("order-moved", () => hasSpoken || hear(["scenes"]));
 
