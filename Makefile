@@ -20,8 +20,7 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# One more than there are processors: one works the site through a browser, and mostly waits.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
+WORKERS ?= auto
 N ?= 300
 SEEDS ?= 10000
 SECONDS ?= 60
@@ -32,8 +31,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OURS := projects credits generation imagegen
 TRANSLATIONS := $(patsubst %.po,%.mo,$(wildcard locale/*/LC_MESSAGES/*.po))
-# Each worker has a queue and a database of its own; the first has the site, too, and the tests of it (tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup
+# Each worker has a site, a queue and a database of its own; one that is done takes over from another.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # What Django's settings must have where nothing is served.

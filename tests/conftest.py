@@ -64,18 +64,11 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.DATABASES["default"]["TEST"] = {"NAME": str(FOLDER / "test.sqlite3")}
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """All that work the running site go to one process: it and its browser are started once, and
-    two of them would starve each other of two processors. The other processes need none.
-
-    On PostgreSQL run those whose outcome a database may change: the others have been run on SQLite.
-    """
+    """On PostgreSQL run those whose outcome a database may change: the others have been run on
+    SQLite."""
     from django.db import connection
 
-    for item in items:
-        if "site" in fixtures_of(item):
-            item.add_marker(pytest.mark.xdist_group("site"))
     if connection.vendor == "postgresql":
         config.hook.pytest_deselected(items=[i for i in items if not depends_on_the_database(i)])
         items[:] = filter(depends_on_the_database, items)
@@ -85,12 +78,8 @@ def depends_on_the_database(item: pytest.Item) -> bool:
     """pytest-django refuses the database to a test without these; the site has one of its own."""
     if item.get_closest_marker("looks"):
         return False
-    has_one = bool({"db", "site"} & fixtures_of(item))
+    has_one = bool({"db", "site"} & set(getattr(item, "fixturenames", ())))
     return has_one or item.get_closest_marker("django_db") is not None
-
-
-def fixtures_of(item: pytest.Item) -> set[str]:
-    return set(getattr(item, "fixturenames", ()))
 
 
 def pytest_unconfigure() -> None:

@@ -99,6 +99,12 @@ document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
   detail.shouldSwap = false;
   wanted.add(part.id);
 });
+// A part that is replaced while it fetches itself: that answer would be lost, so it is asked for anew.
+document.addEventListener("htmx:beforeSwap", ({ detail: { requestConfig, target } }) => {
+  if (requestConfig.elt === target || !target.matches("[data-live].htmx-request")) return;
+  htmx.trigger(target, "htmx:abort");
+  wanted.add(target.id);
+});
 document.addEventListener("htmx:afterRequest", ({ detail: { elt, xhr } }) => {
   if (elt === asker && [403, 404].includes(xhr.status)) stop(); // it may not be seen any more
 });
