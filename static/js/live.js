@@ -15,7 +15,7 @@ const ASK_MS = 3_000; // without a stream, while something is under way; else
 const ASK_IDLE_MS = 15_000;
 const REST_MS = 150; // between two requests; longer where the site is busy and takes longer for one
 
-const asker = document.getElementById("asker"); // nothing around it looks busy while it asks
+const asker = document.getElementById("asker"); // its own: htmx puts off a second request of one element, and says at once that it is done
 const address = new URL(document.body.dataset.stream, location);
 const wanted = new Set(); // ids of parts
 const shown = new Map(); // by id, the versions of the parts that are being asked for

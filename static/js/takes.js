@@ -34,7 +34,7 @@ async function catchUp(event) {
   isAsking = true;
   for (let tries = 0, last = ""; isBehind() && tries < TRIES; last = wanted()) {
     tries = wanted() === last ? tries + 1 : 0;
-    await htmx.ajax("GET", location.href, { source: "#asker", target: "#viewer", swap: "outerHTML", event }).catch(() => {});
+    await htmx.ajax("GET", location.href, { source: document.body, target: "#viewer", swap: "outerHTML", event }).catch(() => {});
   }
   isAsking = false;
 }
