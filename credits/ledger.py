@@ -67,7 +67,7 @@ def ledger_of(user: User) -> CreditLedger:
 def grant(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
     """Adds credits that were bought or given. `amount` > 0."""
     _positive(amount)
-    return _write(ledger.pk, Kind.GRANT, amount, 0, reference, about)
+    return _write(_entry(ledger.pk, Kind.GRANT, amount, 0, reference, about))
 
 
 def adjust(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
@@ -77,13 +77,13 @@ def adjust(ledger: CreditLedger, amount: int, *, reference: str, about: About) -
     """
     if not amount or not about.description:
         raise ValueError("an adjustment needs an amount and a reason")
-    return _write(ledger.pk, Kind.ADJUST, amount, 0, reference, about)
+    return _write(_entry(ledger.pk, Kind.ADJUST, amount, 0, reference, about))
 
 
 def hold(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
     """Sets credits aside for one order. `amount` > 0. Raises InsufficientCredits."""
     _positive(amount)
-    return _write(ledger.pk, Kind.HOLD, 0, amount, reference, about)
+    return _write(_entry(ledger.pk, Kind.HOLD, 0, amount, reference, about))
 
 
 def hold_all(ledger: CreditLedger, holds: Sequence[tuple[int, str, About]]) -> None:
@@ -118,15 +118,15 @@ def capture(hold_reference: str, amount: int, *, reference: str, about: About) -
     held = _hold(hold_reference)
     if amount > held.held_change:
         raise ValueError(f"{amount} is more than the hold of {held.held_change}")
-    return _write(
-        held.ledger_id, Kind.CAPTURE, -amount, -held.held_change, reference, about, hold=held
-    )
+    change = -held.held_change
+    return _write(_entry(held.ledger_id, Kind.CAPTURE, -amount, change, reference, about, held))
 
 
 def release(hold_reference: str, *, reference: str, about: About) -> LedgerEntry:
     """Gives a hold back. Raises HoldResolved if another reference captured or released it."""
     held = _hold(hold_reference)
-    return _write(held.ledger_id, Kind.RELEASE, 0, -held.held_change, reference, about, hold=held)
+    change = -held.held_change
+    return _write(_entry(held.ledger_id, Kind.RELEASE, 0, change, reference, about, held))
 
 
 def hold_is_open(hold_reference: str) -> bool:
@@ -142,16 +142,7 @@ def _hold(reference: str) -> LedgerEntry:
     return holds.get(reference=reference)
 
 
-def _write(
-    ledger_id: int,
-    kind: str,
-    balance_change: int,
-    held_change: int,
-    reference: str,
-    about: About,
-    hold: LedgerEntry | None = None,
-) -> LedgerEntry:
-    entry = _entry(ledger_id, kind, balance_change, held_change, reference, about, hold)
+def _write(entry: LedgerEntry) -> LedgerEntry:
     try:
         with transaction.atomic():
             _move(entry)

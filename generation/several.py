@@ -21,6 +21,7 @@ from generation.models import Batch
 from generation.orders import Order, Terms
 from generation.wishes import OrderRefused
 from projects.models import Project, Role
+from projects.slate import hold
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -39,7 +40,7 @@ def place_bill(
     try:
         with transaction.atomic():
             # Of two bills of a project at once, the second sees what the first has ordered.
-            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+            hold(project.pk)
             return placed(project, user, key) or _placed(project, user, role, choices, key, mark)
     except IntegrityError as error:  # a scene has been deleted meanwhile
         raise BillChanged from error

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -19,18 +18,8 @@ from projects.back import at_place, came_from, on_board, say_with_undo
 from projects.forms import MoveForm
 from projects.locks import set_locked
 from projects.models import Role, Scene
+from projects.request import Request
 from projects.slate import Gone, Move, move, touch
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-    from django_htmx.middleware import HtmxDetails
-
-    class Request(HttpRequest):
-        user: User
-        htmx: HtmxDetails
-
-else:
-    Request = HttpRequest
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -66,9 +66,8 @@ def _held(take: Take) -> Iterator[Scene | Character]:
     """Its scene or character, which nobody else changes meanwhile."""
     subject = take.scene or take.character
     assert subject is not None  # noqa: S101
-    with changing(subject), showing(take.character_id):
-        rows = type(subject)._default_manager.select_for_update(no_key=True)
-        yield rows.get(pk=subject.pk)
+    with changing(subject) as held, showing(take.character_id):
+        yield held
 
 
 def _show(subject: Scene | Character, take: Take | None) -> None:

@@ -17,7 +17,7 @@ from projects import access, pictures
 from projects.models import Take
 
 if TYPE_CHECKING:
-    from projects.views import Request
+    from projects.request import Request
 
 log = logging.getLogger(__name__)
 

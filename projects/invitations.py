@@ -18,7 +18,7 @@ from projects.members import NotAccepted, accept
 
 if TYPE_CHECKING:
     from projects.models import Invitation
-    from projects.views import Request
+    from projects.request import Request
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -55,17 +55,21 @@ def refuse_locked(subject: Scene | Character | None) -> None:
 
 
 @contextmanager
-def changing(subject: Scene | Character | None) -> Iterator[None]:
+def changing(subject: Scene | Character) -> Iterator[Scene | Character]:
     """A transaction in which what it is made of may change: its words, cast, takes, the choice.
 
-    Nobody locks the scene meanwhile. Raises Locked.
+    Nobody else changes or locks it meanwhile; the row is handed over as it is now. Raises Locked.
     """
     with transaction.atomic():
-        if isinstance(subject, Scene) and not subject._state.adding:
+        if subject._state.adding:
+            yield subject
+            return
+        if isinstance(subject, Scene):
             hold(subject.project_id)
-            rows = Scene.objects.select_for_update(no_key=True)
-            refuse_locked(rows.filter(pk=subject.pk).first())
-        yield
+        rows = type(subject)._default_manager.select_for_update(no_key=True)
+        held = rows.filter(pk=subject.pk).first() or subject
+        refuse_locked(held)
+        yield held
 
 
 class Refusal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -14,7 +14,6 @@ from django.db.models import ProtectedError
 from django.forms import BaseForm, ModelForm
 from django.http import (
     Http404,
-    HttpRequest,
     HttpResponse,
     HttpResponseRedirect,
     JsonResponse,
@@ -34,18 +33,8 @@ from projects.locks import changing, refuse_locked
 from projects.models import ApiToken, Character, Project, Role, Scene, Take
 from projects.overview import newest_pictures, with_counts
 from projects.pictures import BadPicture, DecoderDown, StorageDown
+from projects.request import Request
 from projects.slate import touch
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
-    from django_htmx.middleware import HtmxDetails
-
-    class Request(HttpRequest):
-        user: User
-        htmx: HtmxDetails
-
-else:
-    Request = HttpRequest
 
 log = logging.getLogger(__name__)
 

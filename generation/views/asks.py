@@ -17,11 +17,12 @@ from generation.forms import PriceForm
 from generation.models import Ask, Generation
 from generation.sharing_forms import AnswerForm
 from generation.templatetags.money import in_credits
-from generation.views import Request, came_from
 from generation.views.board import answer_click, subject_for
 from generation.wishes import OrderRefused, Wish
 from projects import access
+from projects.back import came_from
 from projects.models import Role
+from projects.request import Request
 
 
 @require_POST

@@ -25,11 +25,12 @@ from generation.several import BillChanged, place_bill
 from generation.standing import standings_of
 from generation.templatetags.money import in_credits
 from generation.versions import digest
-from generation.views import Request, came_from
 from generation.views.live import answer, stream_for, wanted
 from generation.wishes import OrderRefused
 from projects import access
+from projects.back import came_from
 from projects.models import Project, Role
+from projects.request import Request
 
 FIT = "fit"  # `show` with this value sets the limit to what there is
 

@@ -46,12 +46,12 @@ from generation.several import place_variants
 from generation.standing import standings_of
 from generation.takes import strip_of
 from generation.versions import columns_of, digest
-from generation.views import Request, came_from
 from generation.views.live import Wanted, answer, stream_for, wanted
 from generation.wishes import OrderRefused, Wish
 from projects import access, live
-from projects.back import at_place
+from projects.back import at_place, came_from
 from projects.models import Character, Project, Role, Scene
+from projects.request import Request
 from projects.slate import ahead_of
 
 SCENES_ON_A_PAGE = 60

@@ -21,7 +21,7 @@ from django.views.decorators.http import require_safe
 from credits.amounts import credits_text, dollars_text
 from generation.statement import PARTS, Entries, Row, Statement
 from generation.statement_form import SelectionForm
-from generation.views import Request
+from projects.request import Request
 
 ENTRIES_ON_A_PAGE = 50
 ROWS_AT_ONCE = 500

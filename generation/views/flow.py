@@ -10,8 +10,8 @@ from django.views.decorators.http import require_safe
 
 from generation import summary
 from generation.flow import flow as flow_of
-from generation.views import Request
 from projects import access
+from projects.request import Request
 
 
 @require_safe

@@ -22,9 +22,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from generation.context import site
-from generation.views import Request
 from projects import access, live
 from projects.models import Project
+from projects.request import Request
 
 MOST_PARTS = 200  # in one request; live.js asks for fewer
 LISTEN = "Listen"  # imagegen/asgi.py makes a stream of an answer with this header

@@ -22,10 +22,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from generation.allowance import Budget, spent_by
 from generation.sharing_forms import InviteForm, SeatForm
-from generation.views import Request
 from projects import access, live
 from projects.members import invite
 from projects.models import Invitation, Member, Project, Role
+from projects.request import Request
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from django.http import Http404, HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from generation.models import KieModel
-from generation.views import Request
 from projects import files
+from projects.request import Request
 
 
 @require_safe

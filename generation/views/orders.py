@@ -25,11 +25,12 @@ from generation.standing import (
     standings_of,
 )
 from generation.versions import digest
-from generation.views import Request, came_from
 from generation.views.board import answer_click
 from generation.views.live import answer, stream_for, wanted
 from projects import access
+from projects.back import came_from
 from projects.models import Project, Role
+from projects.request import Request
 
 ENDED_SHOWN = 50
 IN_LINE = 5  # seconds between two looks at one's place in line

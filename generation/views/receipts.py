@@ -16,11 +16,11 @@ from generation.parents import numbers_of, parent_of
 from generation.receipt import at_kie, entries_of, mask_of, outcome_of, trail_of, went_along
 from generation.standing import Standing, seconds_since, standing_of
 from generation.versions import digest
-from generation.views import Request
 from generation.views.board import as_json
 from generation.views.live import answer, stream_for, wanted
 from projects import access
 from projects.models import Role
+from projects.request import Request
 
 
 @require_safe

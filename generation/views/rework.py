@@ -23,11 +23,11 @@ from generation.orders import Order, Terms
 from generation.replacement import in_its_place
 from generation.rework import Bench, bench_for, from_words
 from generation.rework_form import FIELDS, MaskForm, ReworkForm
-from generation.views import Request
 from generation.wishes import OrderRefused
 from projects import access
 from projects.locks import refuse_locked
 from projects.models import Role
+from projects.request import Request
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

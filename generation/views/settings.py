@@ -20,10 +20,11 @@ from generation import breaker
 from generation.forms import ImageSettingsForm
 from generation.models import ImageSettings
 from generation.replacement import replacement_for
-from generation.views import Request, came_from
 from projects import access
+from projects.back import came_from
 from projects.forms import ProjectForm
 from projects.models import Project, Role
+from projects.request import Request
 from projects.slate import touch
 
 

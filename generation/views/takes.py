@@ -14,9 +14,9 @@ from generation import defaults
 from generation.board import card_of
 from generation.recipes import differences, facts_of, recipe_of, reworded
 from generation.takes import Strip, TakeRow, strip_of
-from generation.views import Request
 from generation.views.board import subject_for
 from projects import access
+from projects.request import Request
 
 
 @require_safe
