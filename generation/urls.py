@@ -74,7 +74,6 @@ urlpatterns = [
     ),
     # <kind> is "scene" or "character"
     path("<subject:kind>/<id:subject_id>/", board.subject, name="subject"),
-    path("<subject:kind>/<id:subject_id>/card/", board.card, name="card"),
     path("<subject:kind>/<id:subject_id>/generate/", board.generate, name="generate"),
     path("<subject:kind>/<id:subject_id>/compare/", takes.compare, name="compare"),
     path("<subject:kind>/<id:subject_id>/ask/", asks.ask, name="ask"),

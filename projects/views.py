@@ -290,7 +290,7 @@ def _saved(form: ModelForm[Any], project: Project) -> bool:
 
 
 def _changed(request: Request, then: str) -> HttpResponse:
-    """The scene or character has changed: its card fetches itself, or the page is loaded again."""
+    """The scene or character has changed: the page asks for it, or is loaded again."""
     if request.htmx:
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"HX-Trigger": "scene-changed"})
     return HttpResponseRedirect(_next(request, then))

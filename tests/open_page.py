@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.test import Client
+from django.urls import reverse
 
 from generation.board import card_of
 from projects.models import Character, Role, Scene
@@ -15,6 +16,13 @@ from projects.models import Character, Role, Scene
 def version_of(subject: Scene | Character) -> str:
     """Of its card, as its owner sees it."""
     return card_of(subject, Role.OWNER).version
+
+
+def part_of(client: Client, subject: Scene | Character, page: str = "", **look: str) -> Any:
+    """The answer to an open board, or `page`, that asks for its card and shows none yet."""
+    address = page or reverse("generation:board", args=[subject.project_id])
+    query = look | {"fresh": f"{subject._meta.model_name}-{subject.pk}:"}
+    return client.get(address, query, headers={"HX-Request": "true"})
 
 
 PART = re.compile(r'<\w+[^>]* id="([-\w]+)"[^>]* data-version="(\w*)"')

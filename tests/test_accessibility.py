@@ -25,7 +25,6 @@ NO_PAGES = {
     "projects:picture",
     "projects:thumbnail",
     "projects:invitation",  # the demo user is in their project already; test_sharing looks at it
-    "generation:card",
     "generation:project_stream",
     "generation:stream",
     "generation:sample",

@@ -102,7 +102,6 @@ ROWS: dict[str, Row] = {
     "generation:member_remove": OWNERS_ACT,
     "generation:invitation_take_back": OWNERS_ACT,
     "generation:subject": LOOK,
-    "generation:card": LOOK,
     "generation:project_stream": Row(get=only(204)),
     "generation:compare": LOOK,
     "generation:generate": Row(post=only(400, viewer=403)),

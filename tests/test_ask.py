@@ -19,7 +19,7 @@ from generation.models import Ask, Generation, ImageSettings, Operation, Price
 from generation.wishes import OrderRefused, Wish
 from projects.models import Character, Member, Project, Role, Scene
 from tests import stages
-from tests.open_page import OpenPage
+from tests.open_page import OpenPage, part_of
 from tests.threads import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
@@ -146,8 +146,7 @@ def test_the_queue_tells_what_became_of_it(scene: Scene, bob: User) -> None:
 
 def test_a_no_stands_on_the_card_until_the_next_order(scene: Scene, alice: User, bob: User) -> None:
     def card() -> str:
-        address = reverse("generation:card", args=["scene", scene.pk])
-        return str(signed_in(bob).get(address, headers=HTMX).content.decode())
+        return str(part_of(signed_in(bob), scene).content.decode())
 
     ask(bob, scene)
     board = OpenPage(signed_in(bob), reverse("generation:board", args=[scene.project_id]))

@@ -17,7 +17,7 @@ from django.utils import timezone
 from generation.models import Generation, ImageSettings, KieModel, Price, Reason
 from projects.models import Character, Member, Project, Role, Scene
 from tests import stages
-from tests.open_page import OpenPage, version_of
+from tests.open_page import OpenPage, part_of, version_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -48,14 +48,12 @@ def board(client: Client, project: Project, **query: str) -> str:
     return str(client.get(reverse("generation:board", args=[project.pk]), query).content.decode())
 
 
+def page_of(subject: Scene | Character) -> str:
+    return reverse("generation:subject", args=[subject._meta.model_name, subject.pk])
+
+
 def page(client: Client, subject: Scene | Character) -> str:
-    kind = subject._meta.model_name
-    return client.get(reverse("generation:subject", args=[kind, subject.pk])).content.decode()
-
-
-def card(client: Client, subject: Scene | Character, **query: str) -> Any:
-    kind = subject._meta.model_name
-    return client.get(reverse("generation:card", args=[kind, subject.pk]), query, headers=HTMX)
+    return client.get(page_of(subject)).content.decode()
 
 
 # Who may see it
@@ -70,7 +68,6 @@ def test_who_may_look(
     for address in (
         reverse("generation:board", args=[project.pk]),
         reverse("generation:subject", args=["scene", scene.pk]),
-        reverse("generation:card", args=["scene", scene.pk]),
     ):
         response = client.get(address)
         expected = 302 if name is None else 404 if name == "charlie" else 200
@@ -222,25 +219,25 @@ def test_a_take_known_only_by_a_link_is_no_broken_picture(
 
 def test_a_card_follows_its_order(client: Client, project: Project) -> None:
     scene = stages.add_scene(project)
-    assert "data-again" not in card(client, scene).content.decode()
+    assert "data-again" not in part_of(client, scene).content.decode()
     order = stages.ordered(scene)
-    html = card(client, scene).content.decode()
+    html = part_of(client, scene).content.decode()
     assert f'data-live="scene-{scene.pk} site"' in html
     assert 'data-again="60"' in html  # should it never hear of it
     assert "Waiting in line" in html
     assert reverse("generation:cancel", args=[order.pk]) in html
     stages.running(order, "waiting")
-    html = card(client, scene).content.decode()
+    html = part_of(client, scene).content.decode()
     assert "In the provider’s line" in html or "In the provider&#x27;s line" in html
     assert 'class="cancel"' not in html
     stages.running(stages.ordered(scene))
-    assert "2 orders" in card(client, scene).content.decode()
+    assert "2 orders" in part_of(client, scene).content.decode()
 
 
 def test_a_finished_card_asks_no_more(client: Client, project: Project) -> None:
     scene = stages.add_scene(project)
     take = stages.done(stages.ordered(scene))
-    html = card(client, scene).content.decode()
+    html = part_of(client, scene).content.decode()
     assert "data-again" not in html
     assert reverse("projects:thumbnail", args=[take.pk]) in html
     assert "the picture is ready" in html
@@ -272,7 +269,7 @@ def test_a_long_order_says_so_when_the_time_has_come(client: Client, project: Pr
     def sent_before(**ago: float) -> str:
         then = timezone.now() - timedelta(**ago)
         Generation.objects.filter(pk=order.pk).update(created_at=then, submitted_at=then)
-        return str(card(client, scene).content.decode())
+        return str(part_of(client, scene).content.decode())
 
     html = sent_before(seconds=170)
     assert "Taking longer than usual" not in html
@@ -294,7 +291,7 @@ def test_the_card_knows_about_how_long_it_takes(client: Client, project: Project
         created_at=order.finished_at - timedelta(seconds=24)  # type: ignore[operator]
     )
     stages.running(stages.ordered(scene))
-    assert "of about 24 s" in card(client, scene).content.decode()
+    assert "of about 24 s" in part_of(client, scene).content.decode()
 
 
 def test_a_failure_says_first_that_nothing_was_charged(client: Client, project: Project) -> None:
@@ -445,7 +442,7 @@ def test_no_more_queries_when_there_are_more_takes(client: Client, project: Proj
 def test_the_live_part_of_the_page_answers_alone(client: Client, project: Project) -> None:
     scene = stages.add_scene(project)
     stages.ordered(scene)
-    html = card(client, scene, on="subject").content.decode()
+    html = part_of(client, scene, page_of(scene)).content.decode()
     assert html.lstrip().startswith(f'<div class="live" id="scene-{scene.pk}"')
     assert "<html" not in html
     assert 'data-again="60"' in html

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -73,11 +72,6 @@ def board_of(project: Project) -> str:
 
 def page_of(scene: Scene) -> str:
     return reverse("generation:subject", args=["scene", scene.pk])
-
-
-def card(client: Client, scene: Scene, **query: str) -> Any:
-    address = reverse("generation:card", args=["scene", scene.pk])
-    return client.get(address, query, headers={"HX-Request": "true"})
 
 
 # Everywhere

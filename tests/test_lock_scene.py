@@ -23,7 +23,7 @@ from generation.wishes import OrderRefused, Wish
 from projects.locks import Locked, changing, set_locked
 from projects.models import Character, Member, Project, Role, Scene, Take
 from tests import stages
-from tests.open_page import version_of
+from tests.open_page import part_of, version_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("catalogue")]
 
@@ -64,7 +64,7 @@ def test_a_lock_and_its_undo(client: Client, scene: Scene) -> None:
     scene.refresh_from_db()
     assert scene.is_locked
     assert version_of(scene) != before
-    card = client.get(reverse("generation:card", args=["scene", scene.pk])).content.decode()
+    card = part_of(client, scene, own="yes").content.decode()
     assert "Scene 12 is locked" in card
     assert f'action="{address}?locked=no"' in card
     assert client.post(f"{address}?locked=no").status_code == 302

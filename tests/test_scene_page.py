@@ -165,9 +165,9 @@ def test_as_large_as_the_window_by_the_keyboard(scene: Page) -> None:
 
 @pytest.mark.parametrize("late", ["card", "take"])
 def test_answers_that_cross_leave_what_was_asked_for_last(scene: Page, late: str) -> None:
-    """A click on a take while the page fetches itself, whichever of the two is answered first."""
+    """A click on a take while the page asks for news, whichever of the two is answered first."""
     held: list[Route] = []
-    wanted = "**/card/**" if late == "card" else "**/scenes/*/?take=*"
+    wanted = "**fresh=**" if late == "card" else "**/scenes/*/?take=*"
     scene.route(wanted, lambda route: held.append(route), times=1)
     scene.locator("#viewer").get_by_role("button", name="Star take 3").click()
     if late == "card":

@@ -18,7 +18,7 @@ from generation.models import Event, Generation, ImageSettings, Operation
 from generation.recipes import recipe_of
 from projects.models import Character, Member, Project, Role, Scene, Take
 from tests import stages
-from tests.open_page import version_of
+from tests.open_page import part_of, version_of
 from tests.test_board import HTMX, signed_in
 from tests.test_rework import words
 
@@ -107,12 +107,10 @@ def test_a_click_fetches_that_part_alone(client: Client, scene: Scene, takes: li
 def test_what_changes_around_it_keeps_what_is_looked_at(
     client: Client, scene: Scene, takes: list[Take]
 ) -> None:
-    """The page's address says it, and htmx tells the address with every request."""
-    card = reverse("generation:card", args=["scene", scene.pk])
-    here = HTMX | {"HX-Current-URL": f"http://testserver{at(scene)}?take={takes[0].pk}"}
-    html = client.get(card, {"on": "subject"}, headers=here).content.decode()
+    """The page's address says it."""
+    html = part_of(client, scene, at(scene), take=takes[0].pk).content.decode()
     assert seen_large(html) == takes[0].pk
-    assert seen_large(client.get(card, {"on": "subject"}).content.decode()) == takes[2].pk
+    assert seen_large(part_of(client, scene, at(scene)).content.decode()) == takes[2].pk
 
 
 def test_the_recipe_of_the_one_that_is_seen(client: Client, scene: Scene) -> None:
@@ -384,15 +382,18 @@ def test_no_more_queries_for_more_takes_or_scenes(
 ) -> None:
     stages.done(stages.ordered(scene))
 
-    def queries(address: str, **headers: str) -> int:
+    def queries(look: Callable[[], Any]) -> int:
         with CaptureQueriesContext(connection) as found:
-            assert client.get(address, headers=headers).status_code == 200
+            assert look().status_code == 200
         return len(found)
 
     def counted() -> list[int]:
-        card = reverse("generation:card", args=["scene", scene.pk])
         compare = reverse("generation:compare", args=["scene", scene.pk])
-        return [queries(at(scene)), queries(f"{card}?on=subject"), queries(compare)]
+        return [
+            queries(lambda: client.get(at(scene))),
+            queries(lambda: part_of(client, scene, at(scene))),
+            queries(lambda: client.get(compare)),
+        ]
 
     grow(scene, few)
     counted()  # sessions and caches

@@ -221,15 +221,6 @@ def subject(request: Request, kind: str, subject_id: str) -> HttpResponse:
     return render(request, parts.get(part, "generation/subject.html"), context)
 
 
-@require_safe
-@login_required
-@never_cache
-def card(request: Request, kind: str, subject_id: str) -> HttpResponse:
-    """The card alone; with `on=subject` what stands for it on that page."""
-    shown = subject_for(request, kind, subject_id)
-    return _fragment(request, shown, on=request.GET.get("on", ""))
-
-
 @require_POST
 @login_required
 def generate(request: Request, kind: str, subject_id: str) -> HttpResponse:
@@ -272,34 +263,18 @@ def answer_click(
 
     `choosing` is the id of an order of which it is to be said what becomes of its picture.
     """
-    if request.htmx:
-        on = request.POST.get("on", "")
-        return _fragment(request, subject, on=on, refused=refused, choosing=choosing)
-    if refused:
-        messages.error(request, refused.words)
-    return back_to(request, subject)
-
-
-def _fragment(
-    request: Request,
-    subject: Scene | Character,
-    *,
-    on: str,
-    refused: OrderRefused | None = None,
-    choosing: str = "",
-) -> HttpResponse:
-    if on == "subject":
+    if not request.htmx:
+        if refused:
+            messages.error(request, refused.words)
+        return back_to(request, subject)
+    if request.POST.get("on") == "subject":
         template = "generation/subject.html#answer"
         context = _page_of(request, subject, _looked_at(request))
     else:
         role = access.require(request.user, subject.project)
         setup = setup_of(subject.project, request.user)
         template, context = "generation/board.html#answer", {"card": card_of(subject, role, setup)}
-    context |= {
-        "refused": refused,
-        "choosing": choosing,
-        "was_clicked": request.method == "POST",
-    }
+    context |= {"refused": refused, "choosing": choosing, "was_clicked": True}
     status = refused.status if refused else HTTPStatus.OK
     response = render(request, template, context, status=status)
     response["HX-Trigger"] = "order-moved"  # the counts above the scenes are another part's

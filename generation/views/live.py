@@ -4,7 +4,8 @@ for when it has heard some.
 A part of a page has an id and a `data-version`, and says with `data-live` which news are about it
 (projects/live.py has their names). The page's own address answers `?fresh=<id>:<version>,…` with
 those of these parts that are of another version by now, to be put in the places of the old ones,
-or with 204. static/js/live.js is the other side of it.
+or with 204; with `own` what is to be said of a click there goes along. static/js/live.js is the
+other side of it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from time import time
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
+from django.contrib.messages import get_messages
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -51,9 +53,11 @@ def stream_for(project: Project | None) -> str:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The parts that an open page asks for, with the versions that it shows."""
+    """The parts that an open page asks for, with the versions that it shows. `is_own`: because of
+    something that was clicked there."""
 
     versions: dict[str, str]
+    is_own: bool
 
     def is_old(self, part: str, version: str) -> bool:
         """It asks for this part, and shows another version of it."""
@@ -79,18 +83,21 @@ def wanted(request: Request) -> Wanted | None:
         return None
     rest = request.GET.copy()
     del rest["fresh"]  # or links that keep the rest of the address would keep it
+    is_own = bool(rest.pop("own", ""))
     request.GET = rest  # type: ignore[assignment]
     pairs = (part.partition(":") for part in told.split(",")[:MOST_PARTS])
-    return Wanted({part: version for part, _colon, version in pairs})
+    return Wanted({part: version for part, _colon, version in pairs}, is_own)
 
 
 def answer(
     request: Request, wanted: Wanted, template: str, context: dict[str, Any], *, changed: bool
 ) -> HttpResponse:
     """`template` is the page's partial with its parts that have changed, if any have (`changed`);
-    what stands in the frame of every page goes along if that has."""
+    what stands in the frame of every page goes along if that has. Messages go to the page where
+    something was clicked, not to another one that asks first."""
     frame = site(request)
     frame["frame_changed"] = wanted.is_old("frame", str(frame["frame_version"]))
-    if not (changed or frame["frame_changed"]):
+    frame["is_told"] = wanted.is_own and bool(len(get_messages(request)))
+    if not (changed or frame["frame_changed"] or frame["is_told"]):
         return HttpResponse(status=HTTPStatus.NO_CONTENT)
     return render(request, template, frame | context | {"oob": True})

@@ -78,15 +78,19 @@ const before = new WeakMap(); // by swap: the next one may begin before the last
 let around = []; // the focus, from inside out; a swap that comes before it is given back leaves it as it was
 document.addEventListener("htmx:beforeSwap", ({ detail: { shouldSwap, target, xhr } }) => {
   before.set(xhr, opened(target));
-  const focus = document.activeElement;
-  if (!shouldSwap || !focus || focus === document.body) return;
-  around = [];
-  for (let at = focus; target.contains(at); at = at.parentElement) if (at.id) around.push(at);
+  if (shouldSwap) remember(target);
 });
 document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
   const fields = [...detail.target.querySelectorAll("input[id], textarea[id], select[id]")].filter(isTouched);
   before.set(detail, { fields, open: opened(detail.target) });
+  remember(detail.target);
 });
+function remember(target) {
+  const focus = document.activeElement;
+  if (!target.contains(focus)) return;
+  around = [];
+  for (let at = focus; target.contains(at); at = at.parentElement) if (at.id) around.push(at);
+}
 function opened(target) {
   return [...target.querySelectorAll("details[open][id]")];
 }

@@ -27,6 +27,7 @@ let listenAt = 0;
 let askedAt = performance.now();
 let unseenAt = 0;
 let isAsking = false;
+let isOwn = false; // something was clicked here: what is said of it is asked for, too
 
 // Hearing
 
@@ -75,6 +76,8 @@ async function ask() {
     shown.set(part.id, part.dataset.version);
     born.set(part, now);
   }
+  if (isOwn) here.searchParams.set("own", "yes");
+  isOwn = false;
   askedAt = now;
   try {
     await htmx.ajax("GET", here.pathname + here.search, { source: asker, swap: "none" });
@@ -88,25 +91,23 @@ async function ask() {
   }, Math.max(REST_MS, performance.now() - now));
 }
 
-// A click on the part has been answered since it was asked for, or is being answered: what comes here may be older, and
-// an answer to a part that has gone would be lost.
+// A click on the part has been answered since it was asked for, or is being answered: what comes here may be older.
 document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
   const part = detail.target;
   if (!shown.has(part.id)) return;
   const isAsItWas = shown.get(part.id) === part.dataset.version;
-  const isAnswered = part.matches(".htmx-request") || part.querySelector(".htmx-request");
-  if (isAsItWas && !isAnswered && !part.closest("[data-held]")) return;
+  if (isAsItWas && !part.querySelector(".htmx-request") && !part.closest("[data-held]")) return;
   detail.shouldSwap = false;
   wanted.add(part.id);
 });
-// A part that is replaced while it fetches itself: that answer would be lost, so it is asked for anew.
-document.addEventListener("htmx:beforeSwap", ({ detail: { requestConfig, target } }) => {
-  if (requestConfig.elt === target || !target.matches("[data-live].htmx-request")) return;
-  htmx.trigger(target, "htmx:abort");
-  wanted.add(target.id);
-});
 document.addEventListener("htmx:afterRequest", ({ detail: { elt, xhr } }) => {
   if (elt === asker && [403, 404].includes(xhr.status)) stop(); // it may not be seen any more
+});
+document.addEventListener("scene-changed", ({ target }) => {
+  isOwn = true;
+  const part = target.closest?.("[data-live]");
+  if (part) wanted.add(part.id);
+  hear(part ? ["scenes"] : [EVERYTHING]);
 });
 document.addEventListener("order-moved", () => hasSpoken || hear(["scenes"]));
 

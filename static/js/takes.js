@@ -58,9 +58,11 @@ function bringIntoSight() {
   }
 }
 
-document.addEventListener("htmx:beforeSwap", ({ detail: { target } }) => {
-  for (const strip of target.querySelectorAll(".reel[id]")) scrolled.set(strip.id, strip.scrollLeft);
-});
+for (const swap of ["htmx:beforeSwap", "htmx:oobBeforeSwap"]) {
+  document.addEventListener(swap, ({ detail: { target } }) => {
+    for (const strip of target.querySelectorAll(".reel[id]")) scrolled.set(strip.id, strip.scrollLeft);
+  });
+}
 document.addEventListener("htmx:afterSwap", () => {
   for (const [id, left] of scrolled) document.getElementById(id)?.scrollTo({ left, behavior: "instant" });
   scrolled.clear();
