@@ -16,7 +16,7 @@ from credits.amounts import credits_text
 from credits.fields import CreditsField
 from generation.batch import batch_for
 from generation.bill import MOST_VARIANTS, Choices, Which
-from generation.board import Choice
+from generation.filters import Choice
 from generation.models import Batch
 from projects.ids import ID
 from projects.models import Project

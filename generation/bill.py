@@ -15,9 +15,11 @@ from django.utils.translation import gettext_lazy
 
 from credits.models import CreditLedger
 from generation.batch import retried
-from generation.board import Card, Setup, cards_of, scenes_of
+from generation.board import Card, cards_of
+from generation.filters import scenes_of
 from generation.models import Batch, State
 from generation.orders import Order
+from generation.setup import Setup
 from projects.models import Project, Role, Scene
 
 if TYPE_CHECKING:

@@ -11,35 +11,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
 
-from generation import defaults, orders
-from generation.allowance import Budget, budget_of
+from generation import orders
+from generation.allowance import Budget
 from generation.models import (
     Ask,
     Generation,
     KieModel,
     Operation,
     Reason,
-    Slot,
     State,
     TakenBack,
 )
-from generation.orders import Basis, Order
-from generation.outdated import OLD, changes_since, with_changes
-from generation.pricing import Quote, in_force
+from generation.orders import Order
+from generation.outdated import changes_since
 from generation.rework import WORKS
+from generation.setup import Setup, setup_of
 from generation.standing import Standing, seconds_since, standings_of
 from generation.versions import columns_of, digest
 from generation.wishes import OrderRefused, Wish
 from projects import live
 from projects.cast import CastMember, members
 from projects.models import Character, Member, Project, Role, Scene, Take
-from projects.search import scenes_with
 from projects.templatetags.addresses import address
 
 if TYPE_CHECKING:
@@ -47,69 +44,9 @@ if TYPE_CHECKING:
 
 TYPICAL_OF = 20  # so many of a project's last pictures say how long one takes
 FAILURES = (State.FAILED, State.REVIEW)
-# The codes of refusals that are the same for every scene and character.
-FOR_ALL = ("provider", "model", "model_off", "operation", "price", "resolution")
 MOST_BY_CLICK = 4  # orders
-SOME_WORDS = "A lake"  # long enough for every model
 STILL_WANTED = ("", TakenBack.KEEP)
 AT_FAULT = (Reason.UNSAFE, Reason.PROMPT)
-
-
-# How a project's pictures are made
-
-
-@dataclass(frozen=True)
-class Setup:
-    """A project's settings with the model and the price that follow from them.
-
-    `refused` says why nothing at all can be ordered; then there is no `quote`. Nor is there one
-    where what a picture costs depends on what goes along with it. `budget` is what whoever looks
-    may spend.
-    """
-
-    settings: defaults.Settings
-    basis: Basis | None
-    resolution: str
-    quote: Quote | None
-    refused: OrderRefused | None = None
-    budget: Budget = Budget()
-
-    @property
-    def model(self) -> KieModel | None:
-        return self.basis.model if self.basis else None
-
-    @property
-    def model_name(self) -> str:
-        return self.model.name if self.model else self.settings.model.value
-
-    @property
-    def sends_faces(self) -> bool:
-        """The pictures of the cast go along with an order."""
-        field = self.model.takes.get(Slot.REFERENCE) if self.model else None
-        return field is not None and self.resolution not in field.not_at
-
-    @property
-    def price_each(self) -> int | None:
-        """Hundredths for any picture; None where it depends on what goes along, or is not known."""
-        if self.quote is None or self.model is None:
-            return None
-        depends = self.sends_faces and in_force(self.model, self.resolution).reference_credits
-        return None if depends else self.quote.credits
-
-
-def setup_of(project: Project, user: User | None = None) -> Setup:
-    own = defaults.settings_of(project)
-    wanted = own.scene_resolution.value
-    wish = Wish(project=project, prompt=SOME_WORDS)
-    budget = budget_of(user, project) if user else Budget()
-    basis = None
-    try:
-        basis = orders.basis_for(wish)
-        order = orders.prepare(wish, basis)
-    except OrderRefused as refused:
-        whole = refused if refused.code in FOR_ALL else None
-        return Setup(own, basis, wanted, None, whole, budget)
-    return Setup(own, basis, order.resolution, order.quote, None, budget)
 
 
 # Cards
@@ -386,14 +323,14 @@ def _rows(subjects: QuerySet[Any]) -> list[Any]:
         subjects = subjects.prefetch_related(Prefetch("cast", faces))
     return list(
         subjects.annotate(
-            newest_order=_of_newest_order(subjects.model, "pk"),
+            newest_order=of_newest_order(subjects.model, "pk"),
             starred=_number_of(subjects.model, is_starred=True),
             in_trash=_number_of(subjects.model, trashed_at__isnull=False),
         )
     )
 
 
-def _of_newest_order(model: type[Scene | Character], field: str) -> Subquery:
+def of_newest_order(model: type[Scene | Character], field: str) -> Subquery:
     own = Generation.objects.filter(**{str(model._meta.model_name): OuterRef("pk")})
     return Subquery(own.newest_first().values(field)[:1])
 
@@ -458,101 +395,6 @@ def _typical_seconds(project: Project, model: KieModel | None) -> int | None:
 
 def kind_of(subject: Scene | Character) -> str:
     return "scene" if isinstance(subject, Scene) else "character"
-
-
-# All of a project's scenes, or some
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A filter above the scenes: `name` stands in the address, `count` beside the words. `ready`
-    are those of them that one could order a picture for, but for what only preparing tells."""
-
-    name: str
-    words: str
-    count: int
-    ready: int
-
-    def total(self, setup: Setup) -> int | None:
-        """Hundredths for a picture of each that is ready; None where only preparing tells."""
-        each = setup.price_each
-        return None if each is None else each * self.ready
-
-    @property
-    def bill_words(self) -> str:
-        """What one click could do about them: "Generate 12 missing"; "" for nothing."""
-        words = {
-            "missing": ngettext(
-                "Generate %(count)d missing", "Generate %(count)d missing", self.ready
-            ),
-            "failed": ngettext("Retry %(count)d failed", "Retry %(count)d failed", self.ready),
-            "old": ngettext("Update %(count)d scene", "Update %(count)d scenes", self.ready),
-        }.get(self.name, "")
-        return words % {"count": self.ready} if words and self.ready else ""
-
-
-WHICH = {
-    "all": (gettext_lazy("All"), Q()),
-    "missing": (gettext_lazy("Missing"), Q(has_take=False)),
-    "open": (gettext_lazy("Under way"), Q(under_way=True)),
-    "failed": (
-        gettext_lazy("Failed"),
-        Q(newest_state__in=FAILURES, newest_taken_back__in=STILL_WANTED, under_way=False),
-    ),
-    "old": (gettext_lazy("Out of date"), OLD),
-    "unchosen": (gettext_lazy("Not chosen"), Q(has_several=True, chosen__isnull=True)),
-}
-READY = Q(is_locked=False, under_way=False, is_in_vain=False) & ~Q(description="")
-
-
-def scenes_of(
-    project: Project, which: str, words: str = "", *, sends_faces: bool = False
-) -> tuple[QuerySet[Scene], list[Choice]]:
-    """The scenes of one filter (a key of WHICH) in which these words are found, and how many each
-    of the filters would show."""
-    takes = Take.objects.kept().filter(scene=OuterRef("pk"))
-    found = scenes_with(project, words)
-    scenes = with_changes(found, project, sends_faces=sends_faces).annotate(
-        has_take=Exists(takes),
-        has_several=Exists(takes[1:2]),
-        under_way=Exists(Generation.objects.awaited().filter(scene=OuterRef("pk"))),
-        newest_order=_of_newest_order(Scene, "pk"),
-        newest_state=_of_newest_order(Scene, "state"),
-        newest_taken_back=_of_newest_order(Scene, "taken_back"),
-    )
-    scenes = scenes.annotate(is_in_vain=Exists(_in_vain()))
-    counts = {name: Count("pk", filter=q) for name, (_w, q) in WHICH.items()}
-    ready = {f"{name}_ready": Count("pk", filter=q & READY) for name, (_w, q) in WHICH.items()}
-    numbers = scenes.aggregate(**counts, **ready)
-    choices = [
-        Choice(name, str(label), numbers[name], numbers[f"{name}_ready"])
-        for name, (label, _q) in WHICH.items()
-    ]
-    return scenes.filter(WHICH[which][1]), choices
-
-
-def counts_of(choices: Sequence[Choice]) -> str:
-    """A version of what the filters say."""
-    return digest(*(choice.count for choice in choices))
-
-
-def several_of(choices: Sequence[Choice], setup: Setup) -> list[tuple[str, str, int | None]]:
-    """What one click could order: the name of the filter, in words, and what it would cost."""
-    offered = [choice for choice in choices if choice.bill_words]
-    return [(choice.name, choice.bill_words, choice.total(setup)) for choice in offered]
-
-
-def _in_vain() -> QuerySet[Generation]:
-    """A scene's newest order, where the same again would end as it did: staff look at it, or it
-    failed over the description, which has not been changed since (Card.words_at_fault)."""
-    at_fault = Q(
-        state=State.FAILED,
-        reason__in=AT_FAULT,
-        operation=Operation.GENERATE,
-        created_at__gt=OuterRef("updated_at"),
-    )
-    newest = Generation.objects.filter(pk=OuterRef("newest_order"))
-    return newest.filter(at_fault | Q(state=State.REVIEW))
 
 
 # One scene or character

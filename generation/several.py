@@ -16,9 +16,9 @@ from generation import lifecycle, orders
 from generation.allowance import AllowanceExceeded
 from generation.batch import placed
 from generation.bill import Bill, Choices, bill_for
-from generation.board import setup_of
 from generation.models import Batch
 from generation.orders import Order, Terms
+from generation.setup import setup_of
 from generation.wishes import OrderRefused
 from projects.models import Project, Role
 from projects.slate import hold

@@ -14,7 +14,8 @@ from django.test import Client
 from django.urls import reverse
 from PIL import Image
 
-from generation.board import card_of, scenes_of
+from generation.board import card_of
+from generation.filters import scenes_of
 from generation.models import Generation, ImageSettings, Operation
 from projects import uploads
 from projects.models import Character, Project, Role, Scene, Take

@@ -20,7 +20,8 @@ from generation import batch as batches
 from generation.batch import batch_for, results_of
 from generation.batch_form import BillForm, OrderForm
 from generation.bill import MOST, Bill, bill_for
-from generation.board import Setup, scenes_of, setup_of
+from generation.filters import scenes_of
+from generation.setup import Setup, setup_of
 from generation.several import BillChanged, place_bill
 from generation.standing import standings_of
 from generation.templatetags.money import in_credits

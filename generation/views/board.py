@@ -23,25 +23,21 @@ from generation import breaker, orders, prompts
 from generation.asks import asked_of, requests_in
 from generation.batch import news_of
 from generation.board import (
-    WHICH,
     Card,
-    Setup,
     card_of,
     cards_of,
-    counts_of,
     kind_of,
     neighbours,
-    scenes_of,
-    setup_of,
-    several_of,
 )
 from generation.casting import casting_of
+from generation.filters import WHICH, counts_of, scenes_of, several_of
 from generation.forms import ClickForm
 from generation.models import Generation
 from generation.orders import Terms
 from generation.recipes import facts_of, recipe_of
 from generation.replacement import replacement_for
 from generation.rework import works_offered
+from generation.setup import Setup, setup_of
 from generation.several import place_variants
 from generation.standing import standings_of
 from generation.takes import strip_of
