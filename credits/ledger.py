@@ -5,8 +5,8 @@ transaction (or a savepoint of the caller's) and is asked with a `reference`, un
 same reference with the same content answers with the entry that was written the first time; with
 other content it raises ReferenceConflict.
 
-A hold is taken by one guarded UPDATE that counts its rows, so it is right on PostgreSQL and on
-SQLite without row locks.
+A balance is moved by one guarded UPDATE that says what it changed, so it is right on PostgreSQL and
+on SQLite without row locks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
 
 from credits.models import CreditLedger, LedgerEntry
 
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 Kind = LedgerEntry.Kind
+
+# One statement, which also says what it made: reading that by a second one cost a quarter of all.
+MOVE = f"""UPDATE {CreditLedger._meta.db_table} SET balance = balance + %s, held = held + %s
+WHERE id = %s AND balance - held >= %s RETURNING id, balance, held"""  # noqa: S608
 
 
 class LedgerError(Exception):
@@ -174,22 +177,17 @@ def _entry(
 
 
 def _move(entry: LedgerEntry) -> None:
-    """Moves the balance if it suffices, and notes in the entry what it is afterwards.
-
-    The UPDATE keeps the row locked until the transaction ends, so what is read back is ours.
-    """
-    ledgers = CreditLedger.objects.filter(pk=entry.ledger_id)
+    """Moves the balance if it suffices, and notes in the entry what it is afterwards."""
     needed = max(0, entry.held_change - entry.balance_change)
-    changed = ledgers.filter(balance__gte=F("held") + needed).update(
-        balance=F("balance") + entry.balance_change, held=F("held") + entry.held_change
-    )
-    balance, held = ledgers.values_list("balance", "held").get()
-    if changed:
-        entry.balance_after, entry.held_after = balance, held
-    elif needed > balance - held:
-        raise InsufficientCredits(needed, balance - held)
-    else:  # What was missing came between the two questions.
-        _move(entry)
+    changes = (entry.balance_change, entry.held_change)
+    moved = CreditLedger.objects.raw(MOVE, (*changes, entry.ledger_id, needed))
+    if moved:
+        entry.balance_after, entry.held_after = moved[0].balance, moved[0].held
+        return
+    available = CreditLedger.objects.get(pk=entry.ledger_id).available
+    if needed > available:
+        raise InsufficientCredits(needed, available)
+    _move(entry)  # What was missing came between the two questions.
 
 
 def _written_before(entry: LedgerEntry, error: Exception) -> LedgerEntry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shutil
@@ -76,10 +77,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def depends_on_the_database(item: pytest.Item) -> bool:
     """pytest-django refuses the database to a test without these; the site has one of its own."""
-    if item.get_closest_marker("looks"):
+    if item.get_closest_marker("once"):
         return False
     has_one = bool({"db", "site"} & set(getattr(item, "fixturenames", ())))
     return has_one or item.get_closest_marker("django_db") is not None
+
+
+def pytest_collection_finish() -> None:
+    """What has been loaded stays: looking through it for garbage took a twentieth of the time."""
+    gc.freeze()
+    gc.set_threshold(100_000)
 
 
 def pytest_unconfigure() -> None:

@@ -14,10 +14,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.servers import Site
 from tests.test_addresses import ROWS
+from tests.test_own_pictures import new_scene
 from tests.test_studio import NAME, PROJECT
 from tests.watched import watch
 
-pytestmark = [pytest.mark.browser, pytest.mark.looks]
+pytestmark = [pytest.mark.browser, pytest.mark.once]
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # What is shown to people of the addresses that answer GET: no files, fragments or programs.
@@ -54,8 +55,7 @@ def things(browser: Browser, site: Site, cookies_of_demo: Any) -> dict[str, str]
     site.manage("grant_credits", "demo", "200")  # others may have spent what there was
     page.goto(f"/projects/{PROJECT}/")
     person = page.locator("li.person h3 a").first.get_attribute("href") or ""
-    # A scene of its own: other tests make the first take of theirs, on the same site.
-    scene = page.locator("li.scene h3 a").nth(2).get_attribute("href") or ""
+    scene = new_scene(page)
     page.goto(scene)
     page.locator("form.generate button").first.click()
     picture = page.locator("img[src*='/takes/']").first

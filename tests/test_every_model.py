@@ -181,6 +181,7 @@ def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "check", check)
 
 
+@pytest.mark.once
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ENTRIES)
 def test_an_order_goes_the_whole_way_and_costs_what_was_said(

@@ -176,6 +176,7 @@ def pool_and_workers(queue: str, folder: Path) -> tuple[set[int], set[int]]:
     return parents.keys() - workers, workers
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_all_that_was_started_ends(ending: signal.Signals, tmp_path: Path) -> None:
     port = ("--port", str(free_port()))

@@ -110,6 +110,7 @@ def errors(client: Client, model: KieModel, **changes: Any) -> dict[str, Any]:
     return dict(answer.context["form"].errors)
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("decoded_here", "kie")
 @pytest.mark.parametrize("model_id", MODELS)
 def test_every_model_can_be_tried(model_id: str, at_admin: Client) -> None:

@@ -10,6 +10,7 @@ was asked for, nothing else may be there, and all invariants must hold. Exit sta
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import signal
@@ -131,6 +132,7 @@ def prepare(url: str, folder: Path, options: argparse.Namespace) -> Numbered:
     users = [User.objects.create(username=f"ledger {n}") for n in range(options.ledgers)]
     books = [ledger.ledger_of(user).pk for user in users]
     connections.close_all()
+    gc.freeze()  # or every fork would copy what it looks through for garbage
     return Numbered(options.seed, books)
 
 

@@ -92,8 +92,8 @@ class Database:
         if not connection.in_atomic_block:
             self._has_written, self._about = False, []
         result = execute(sql, params, many, context)
-        # An INSERT that returns its row is not counted before the row has been read.
-        if sql.startswith(WRITES) and (context["cursor"].rowcount or sql.startswith("INSERT")):
+        # What returns its rows is not counted before they have been read.
+        if sql.startswith(WRITES) and (context["cursor"].rowcount or " RETURNING " in sql):
             self._about += words
             self._has_written = True
             if not connection.in_atomic_block:

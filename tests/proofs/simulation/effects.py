@@ -54,10 +54,11 @@ def writers(module: ModuleType) -> set[str]:
 
 def _writes(name: str, functions: dict[str, ast.FunctionDef]) -> bool:
     calls = (node.func for node in ast.walk(functions[name]) if isinstance(node, ast.Call))
+    others = {other: found for other, found in functions.items() if other != name}
     return any(
         called.attr in WRITES
         if isinstance(called, ast.Attribute)
-        else isinstance(called, ast.Name) and _is_private_writer(called.id, functions)
+        else isinstance(called, ast.Name) and _is_private_writer(called.id, others)
         for called in calls
     )
 
