@@ -67,7 +67,7 @@ class Story:
             for name in ("orders", "pictures")
         }
         stand_ins.take_their_places(self)
-        self.people = People(self.world, self.kie)
+        self.people = People(self.world, self.kie, database)
         self.ticker = Ticker(self.world, database, self.queues["orders"])
         self.verdict = Verdict(database, self.kie, self.files, self.people)
         self.dark_until = 0.0
@@ -121,7 +121,7 @@ class Story:
 
     def _begin(self) -> None:
         rng, world = self.rng, self.world
-        self.ticker.stray = rng.random() < 0.6
+        self.ticker.stray = rng.random() < 0.85
         world.switches = rng.choice((0.0, 0.03, 0.3))
         world.stalls = rng.choice((0.0, 0.0, 0.002, 0.01))
         self.database.faults = rng.choice((0.0, 0.0, 0.0, 0.0, 0.004))

@@ -46,7 +46,7 @@ class Ticker:
     """`manage.py tick`, without the seconds in which it would find nothing to do.
 
     `stray`: where tasks are to be asked after, and nothing else is due, a bell that was long on its
-    way comes instead. It saves half of the ticks; not all stories have it.
+    way comes instead. It saves most of the ticks; not all stories have it.
     """
 
     def __init__(self, world: World, database: Database, orders: Workers) -> None:
