@@ -548,18 +548,20 @@ def sweep() -> None:
     now = timezone.now()
     expired = Generation.objects.expired(now)
     unheard = Generation.objects.filter(state=State.UNKNOWN).due(now)
-    if not (expired | unheard).exists():
+    found = list((expired | unheard).select_related("model"))
+    if not found:
         return  # as nearly every second
     # Nothing has happened to these: whoever comes next takes the same step.
     expired.filter(state__in=(State.QUEUED, State.RUNNING)).update(lease_until=None, lease_token="")
-    for rows, decide in (
-        (expired.filter(state=State.SUBMITTING), _died_sending),
-        (expired.filter(state=State.STORING), _died_storing),
-        (unheard, _never_told),
-    ):
-        for generation in rows.select_related("model"):
+    decide = {
+        State.SUBMITTING: _died_sending,
+        State.STORING: _died_storing,
+        State.UNKNOWN: _never_told,
+    }
+    for generation in found:
+        if generation.state in decide:
             with suppress(LeaseLost):  # it has moved on just now
-                decide(generation)
+                decide[State(generation.state)](generation)
 
 
 def _died_sending(generation: Generation) -> None:
