@@ -304,7 +304,8 @@ def _run_again(
         **fields,
     )
     if moved:
-        _note(generation, State.RUNNING, message, answer)
+        is_stage = generation.state in SENT_STATES
+        _note(generation, State.RUNNING, message, answer, is_stage=is_stage)
     return bool(moved)
 
 
@@ -660,28 +661,38 @@ def _move(
     with transaction.atomic():
         if not _mine(generation).update(state=state, **fields):
             raise LeaseLost(generation.pk)
-        _note(generation, state, message, answer)
+        _note(generation, state, message, answer, is_stage=state in SENT_STATES)
     generation.state = state
 
 
-def _note(generation: Generation, state: State, message: str, answer: Any = None) -> None:
+def _note(
+    generation: Generation,
+    state: State,
+    message: str,
+    answer: Any = None,
+    *,
+    is_stage: bool = False,
+) -> None:
+    """`is_stage`: it goes on, as was to be expected."""
     Event.objects.create(generation=generation, state=state, message=message[:500], answer=answer)
-    _tell(generation, state)
+    _tell(generation, is_stage=is_stage)
 
 
-def _tell(generation: Generation, state: State) -> None:
-    """The open pages that show the order. What is held or paid changes as it begins and ends, and
-    so does how many scenes are of which kind."""
-    names = [f"order-{generation.pk}"]
+def _tell(generation: Generation, *, is_stage: bool) -> None:
+    """The open pages that show the order. As it begins and ends, what is held or paid changes, too,
+    and how many scenes are of which kind."""
+    urgency = live.LATER if is_stage else ""
+    names = [f"{urgency}order-{generation.pk}"]
     if generation.scene_id:
-        names.append(f"scene-{generation.scene_id}")
+        names.append(f"{urgency}scene-{generation.scene_id}")
     elif generation.character_id:
-        names.append(f"character-{generation.character_id}")
+        names.append(f"{urgency}character-{generation.character_id}")
     if generation.project_id:
-        counts = () if state in SENT_STATES else ("scenes",)
+        counts = () if is_stage else ("scenes",)
         live.tell(live.of_project(generation.project_id), *names, *counts)
+    money = () if is_stage else ("credits",)
     for user in {generation.ordered_by_id, generation.payer_id or generation.ordered_by_id}:
-        live.tell(live.of_user(user), names[0], "orders", "credits")
+        live.tell(live.of_user(user), names[0], f"{urgency}orders", *money)
 
 
 def _unless_hurried(at: datetime) -> Case:

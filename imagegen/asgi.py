@@ -20,7 +20,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from django.conf import settings
+from django.urls import get_resolver
 
+from imagegen import memory
 from imagegen.streams import Streams
 from imagegen.wsgi import application as site
 
@@ -37,6 +39,8 @@ EVENT_STREAM = [
     (b"x-accel-buffering", b"no"),  # nginx would wait for more
 ]
 
+get_resolver().url_patterns  # noqa: B018  loads every view, or the first visitor would wait for it
+memory.settle()
 pool = ThreadPoolExecutor(THREADS, "django")
 streams = Streams(settings.REDIS_URL)
 # Every stream is an open file.

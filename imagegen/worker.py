@@ -13,6 +13,7 @@ from django.db import close_old_connections
 from rq import SimpleWorker
 
 import generation.jobs  # noqa: F401
+from imagegen import memory
 
 if TYPE_CHECKING:
     from rq.executions import Execution
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rq.queue import Queue
 
 getattr(default_storage, "bucket", None)  # boto3 takes long to get ready; it does not connect yet
+
+memory.settle()
 
 TTL_SECONDS = 30  # an idle worker is heard of twice in this time; RQ's own default is seven minutes
 

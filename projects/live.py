@@ -1,10 +1,12 @@
 """Tells open pages what has changed. The rows are the truth; what is told may get lost.
 
 Whatever is shown is told by the name of what shows it: "scene-…" and "character-…" (a card and the
-page), "scenes" (which there are, and how many of each kind), "orders" (somebody's own), "credits",
-"asks", "site" (what holds orders up), and EVERYTHING. An open page listens for an audience
-(imagegen/streams.py) and fetches those of its parts anew that say `data-live` with such a name
-(static/js/live.js). While Redis is away nobody is told anything, and pages ask by themselves.
+page), "scenes" (which there are, and how many of each kind), "orders" (somebody's own), "credits"
+(and how many orders are open), "asks", "site" (what holds orders up), and EVERYTHING. Behind LATER
+it is news that may wait for a second, so that several are asked for at once. An open page listens
+for an audience (imagegen/streams.py) and fetches those of its parts anew that say `data-live` with
+such a name (static/js/live.js). While Redis is away nobody is told anything, and pages ask by
+themselves.
 
 What people change in a project is told by slate.touch: everything, and pages compare.
 """
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 CHANNEL = "live"
 EVERYBODY = "everybody"
 EVERYTHING = "*"
+LATER = "~"
 GONE = "gone"  # no name of a part: the streams of this audience end, and are asked for again
 PATIENCE = 1  # seconds; who writes must not wait long for a Redis that hangs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import shutil
@@ -16,6 +15,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from imagegen import memory
 from imagegen.processes import Processes
 from imagegen.run import start_valkey
 from tests import servers
@@ -84,9 +84,7 @@ def depends_on_the_database(item: pytest.Item) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    """What has been loaded stays: looking through it for garbage took a twentieth of the time."""
-    gc.freeze()
-    gc.set_threshold(100_000)
+    memory.settle()
 
 
 def pytest_unconfigure() -> None:

@@ -134,13 +134,26 @@ def test_an_order_tells_its_card_and_its_people(
         of_bob: {of_order, "orders", "credits"},
     }
     told.clear()
-    committed(lambda: stages.running(order))
-    assert told[of_all] == {card, of_order}  # there are as many of each kind as before
-    for step in (stages.made, stages.stored):
+    for step in (stages.running, stages.made):
         told.clear()
-        committed(lambda step=step: step(order))
-        assert card in told[of_all] and "orders" in told[of_bob]
-    assert "scenes" in told[of_all]
+        committed(lambda step=step: step(order))  # nothing is counted anew, and nothing hurries
+        assert told[of_all] == {f"~{card}", f"~{of_order}"}
+        assert told[of_alice] == told[of_bob] == {f"~{of_order}", "~orders"}
+    told.clear()
+    committed(lambda: stages.stored(order))
+    assert told[of_all] == {card, of_order, "scenes"}
+    assert told[of_alice] == told[of_bob] == {of_order, "orders", "credits"}
+
+
+def test_one_that_was_given_up_is_counted_anew(
+    project: Project, told: dict[str, set[str]], committed: Any
+) -> None:
+    stages.give_credits(project.owner, 10_000)
+    order = stages.lost(stages.ordered(stages.add_scene(project)))
+    told.clear()
+    committed(lambda: lifecycle.adopt(order, "task-1"))
+    assert "scenes" in told[f"project-{project.pk}"]
+    assert "credits" in told[f"user-{project.owner_id}"]
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,9 @@ def answer(
     what stands in the frame of every page goes along if that has. Messages go to the page where
     something was clicked, not to another one that asks first."""
     frame = site(request)
-    frame["frame_changed"] = wanted.is_old("frame", str(frame["frame_version"]))
+    frame["frame_changed"] = "frame" in wanted and wanted.is_old(
+        "frame", str(frame["frame_version"])
+    )
     frame["is_told"] = wanted.is_own and bool(len(get_messages(request)))
     if not (changed or frame["frame_changed"] or frame["is_told"]):
         return HttpResponse(status=HTTPStatus.NO_CONTENT)

@@ -6,6 +6,7 @@
 // it is looked at again, the stream tells whether it has missed something.
 
 const EVERYTHING = "*";
+const LATER = "~"; // before the name of what may wait for a second
 const MOST_PARTS = 100; // in one request: an address has an end
 const FIRST_WORD_MS = 5_000; // without which it is no stream; a proxy may keep it to itself
 const SILENCE_MS = 45_000; // a stream gives a sign of life every 20 s
@@ -52,11 +53,14 @@ function hangUp(again) {
 }
 
 function hear(names) {
+  let isUrgent = false;
   for (const part of document.querySelectorAll("[data-live]")) {
     const about = part.dataset.live.split(" ");
-    if (names.includes(EVERYTHING) || names.some((name) => about.includes(name))) wanted.add(part.id);
+    const isNews = names.includes(EVERYTHING) || names.some((name) => about.includes(name));
+    if (isNews || names.some((name) => name.startsWith(LATER) && about.includes(name.slice(1)))) wanted.add(part.id);
+    isUrgent ||= isNews;
   }
-  ask();
+  if (isUrgent) ask(); // else with whatever comes until the clock looks
 }
 
 // Asking

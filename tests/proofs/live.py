@@ -38,6 +38,7 @@ EVERY = {"polling": 1.0, "without": 3.0}  # seconds between two asks
 KEPT_OPEN = 15.0  # seconds; the server closes a connection that nobody uses for thirty
 REST = 0.15  # seconds between two asks of a board, or as long as the last one took
 RATE = 1.8  # pictures a second: what KIE takes
+LOOK = 1.0  # seconds between two looks at what may wait
 SETTLE = 4.0  # seconds until the last news are where they are to be
 # What an order goes through, and the seconds since it was placed; a picture takes KIE longer.
 LIFE = (("sent", 0.4), ("generating", 0.9), ("made", 3.0), ("stored", 3.4))
@@ -223,6 +224,7 @@ class Board:
         self.asking = asyncio.Lock()
         self.listens = asyncio.Event()
         self.wanted: set[str] = set()
+        self.looks_at = random.random()  # the clock's first look; every second from then on
         self._used_at = 0.0
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -267,11 +269,14 @@ class Board:
     async def hear(self, names: set[str]) -> None:
         if "*" in names:
             self.wanted |= self.parts.keys()
-        self.wanted |= names & self.parts.keys()
+        later = {name[1:] for name in names if name.startswith("~")}
+        self.wanted |= (names | later) & self.parts.keys()
         if "scenes" in names:
             self.wanted.add("filters")
-        if names & {"credits", "orders", "asks"}:
+        if names & {"credits", "asks"}:
             self.wanted.add("frame")
+        if self.means == "stream" and all(name.startswith("~") for name in names):
+            await asyncio.sleep((self.looks_at - time.monotonic()) % LOOK)
         if self.asking.locked():
             return  # whoever asks now asks for these next
         async with self.asking:
