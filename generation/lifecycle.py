@@ -673,26 +673,26 @@ def _note(
     *,
     is_stage: bool = False,
 ) -> None:
-    """`is_stage`: it goes on, as was to be expected."""
+    """`is_stage`: it is under way as before, only further."""
     Event.objects.create(generation=generation, state=state, message=message[:500], answer=answer)
-    _tell(generation, is_stage=is_stage)
+    _tell(generation, is_stage=is_stage, can_wait=is_stage or state == State.QUEUED)
 
 
-def _tell(generation: Generation, *, is_stage: bool) -> None:
+def _tell(generation: Generation, *, is_stage: bool, can_wait: bool) -> None:
     """The open pages that show the order. As it begins and ends, what is held or paid changes, too,
     and how many scenes are of which kind."""
-    urgency = live.LATER if is_stage else ""
-    names = [f"{urgency}order-{generation.pk}"]
+    later = live.LATER if can_wait else ""
+    names = [f"{later}order-{generation.pk}"]
     if generation.scene_id:
-        names.append(f"{urgency}scene-{generation.scene_id}")
+        names.append(f"{later}scene-{generation.scene_id}")
     elif generation.character_id:
-        names.append(f"{urgency}character-{generation.character_id}")
+        names.append(f"{later}character-{generation.character_id}")
     if generation.project_id:
-        counts = () if is_stage else ("scenes",)
+        counts = () if is_stage else (f"{later}scenes",)
         live.tell(live.of_project(generation.project_id), *names, *counts)
-    money = () if is_stage else ("credits",)
+    money = () if is_stage else (f"{later}credits",)
     for user in {generation.ordered_by_id, generation.payer_id or generation.ordered_by_id}:
-        live.tell(live.of_user(user), names[0], f"{urgency}orders", *money)
+        live.tell(live.of_user(user), names[0], f"{later}orders", *money)
 
 
 def _unless_hurried(at: datetime) -> Case:

@@ -14,6 +14,7 @@ const UNSEEN_MS = 5_000; // until a page that nobody sees stops listening: a bro
 const LISTEN_AGAIN_MS = 30_000;
 const ASK_MS = 3_000; // without a stream, while something is under way; else
 const ASK_IDLE_MS = 15_000;
+const CALM = 10; // times as long as a request took
 const REST_MS = 150; // between two requests; longer where the site is busy and takes longer for one
 
 const asker = document.getElementById("asker"); // its own: htmx puts off a second request of one element, and says at once that it is done
@@ -26,6 +27,7 @@ let hasSpoken = false;
 let heardAt = 0;
 let listenAt = 0;
 let askedAt = performance.now();
+let took = 0; // the last request
 let unseenAt = 0;
 let isAsking = false;
 let isOwn = false; // something was clicked here: what is said of it is asked for, too
@@ -89,10 +91,11 @@ async function ask() {
     // The site is away: whatever was missed is asked for when it is there again.
   }
   shown.clear();
+  took = performance.now() - now;
   setTimeout(() => {
     isAsking = false;
     ask();
-  }, Math.max(REST_MS, performance.now() - now));
+  }, Math.max(REST_MS, took));
 }
 
 // A click on the part has been answered since it was asked for, or is being answered: what comes here may be older.
@@ -113,7 +116,7 @@ document.addEventListener("scene-changed", ({ target }) => {
   if (part) wanted.add(part.id);
   hear(part ? ["scenes"] : [EVERYTHING]);
 });
-document.addEventListener("order-moved", () => hasSpoken || hear(["scenes"]));
+document.addEventListener("order-moved", () => hear(["scenes", "credits"]));
 
 // Once a second
 
@@ -131,7 +134,7 @@ function look() {
   }
   const isUnderWay = document.querySelector("[data-again]");
   if (!hasSpoken && now - askedAt > (isUnderWay ? ASK_MS : ASK_IDLE_MS)) hear([EVERYTHING]);
-  else ask();
+  else if (now - askedAt > CALM * took) ask(); // a busy site is not asked for what can wait
 }
 
 function stop() {

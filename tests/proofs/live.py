@@ -38,6 +38,7 @@ EVERY = {"polling": 1.0, "without": 3.0}  # seconds between two asks
 KEPT_OPEN = 15.0  # seconds; the server closes a connection that nobody uses for thirty
 REST = 0.15  # seconds between two asks of a board, or as long as the last one took
 RATE = 1.8  # pictures a second: what KIE takes
+CALM = 10  # times as long as the last ask took: until then nobody asks for what may wait
 LOOK = 1.0  # seconds between two looks at what may wait
 SETTLE = 4.0  # seconds until the last news are where they are to be
 # What an order goes through, and the seconds since it was placed; a picture takes KIE longer.
@@ -225,6 +226,7 @@ class Board:
         self.listens = asyncio.Event()
         self.wanted: set[str] = set()
         self.looks_at = random.random()  # the clock's first look; every second from then on
+        self.asked_at = self.took = 0.0
         self._used_at = 0.0
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -269,26 +271,34 @@ class Board:
     async def hear(self, names: set[str]) -> None:
         if "*" in names:
             self.wanted |= self.parts.keys()
-        later = {name[1:] for name in names if name.startswith("~")}
-        self.wanted |= (names | later) & self.parts.keys()
-        if "scenes" in names:
+        about = {name.removeprefix("~") for name in names}
+        self.wanted |= about & self.parts.keys()
+        if "scenes" in about:
             self.wanted.add("filters")
-        if names & {"credits", "asks"}:
+        if about & {"credits", "asks"}:
             self.wanted.add("frame")
         if self.means == "stream" and all(name.startswith("~") for name in names):
-            await asyncio.sleep((self.looks_at - time.monotonic()) % LOOK)
+            await self._look()
         if self.asking.locked():
             return  # whoever asks now asks for these next
         async with self.asking:
             while self.wanted:
                 wanted, self.wanted = self.wanted, set()
-                began = time.monotonic()
                 await self.ask(wanted)
-                await asyncio.sleep(max(REST, time.monotonic() - began))
+                await asyncio.sleep(max(REST, self.took))
+
+    async def _look(self) -> None:
+        """Waits for the clock, and for a site that is not too busy."""
+        while True:
+            await asyncio.sleep((self.looks_at - time.monotonic()) % LOOK)
+            if time.monotonic() - self.asked_at > CALM * self.took:
+                return
 
     async def ask(self, wanted: set[str]) -> None:
         told = ",".join(f"{part}:{self.parts.get(part, '')}" for part in wanted)
+        self.asked_at = time.monotonic()
         status, page = await self.get(f"{self.address}?fresh={told}")
+        self.took = time.monotonic() - self.asked_at
         assert status in (200, 204), status
         self._learn(page)
         for take in TAKE.findall(page):
