@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import (
+    BooleanField,
+    Exists,
+    ExpressionWrapper,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+)
 from django.utils.translation import gettext_lazy, ngettext
 
 from generation.board import AT_FAULT, FAILURES, STILL_WANTED, of_newest_order
@@ -64,9 +74,29 @@ def scenes_of(
 ) -> tuple[QuerySet[Scene], list[Choice]]:
     """The scenes of one filter (a key of WHICH) in which these words are found, and how many each
     of the filters would show."""
-    takes = Take.objects.kept().filter(scene=OuterRef("pk"))
     found = scenes_with(project, words)
-    scenes = with_changes(found, project, sends_faces=sends_faces).annotate(
+    judged = _judged(sends_faces).filter(project=project)
+    rows = list(judged.filter(pk__in=found.values("pk")) if words else judged)
+    choices = [
+        Choice(
+            name,
+            str(label),
+            sum(bool(row[name]) for row in rows),
+            sum(bool(row[name] and row["ready"]) for row in rows),
+        )
+        for name, (label, _q) in WHICH.items()
+    ]
+    if which == "all":
+        return found, choices
+    return found.filter(pk__in=[row["pk"] for row in rows if row[which]]), choices
+
+
+@cache
+def _judged(sends_faces: bool) -> QuerySet[Any, dict[str, Any]]:
+    """Of every scene: which of the filters show it, and whether it is ready. Never to be asked as
+    it is: it is kept because putting it together takes longer than the database does."""
+    takes = Take.objects.kept().filter(scene=OuterRef("pk"))
+    scenes = with_changes(Scene.objects.order_by(), sends_faces=sends_faces).annotate(
         has_take=Exists(takes),
         has_several=Exists(takes[1:2]),
         under_way=Exists(Generation.objects.awaited().filter(scene=OuterRef("pk"))),
@@ -75,14 +105,10 @@ def scenes_of(
         newest_taken_back=of_newest_order(Scene, "taken_back"),
     )
     scenes = scenes.annotate(is_in_vain=Exists(_in_vain()))
-    counts = {name: Count("pk", filter=q) for name, (_w, q) in WHICH.items()}
-    ready = {f"{name}_ready": Count("pk", filter=q & READY) for name, (_w, q) in WHICH.items()}
-    numbers = scenes.aggregate(**counts, **ready)
-    choices = [
-        Choice(name, str(label), numbers[name], numbers[f"{name}_ready"])
-        for name, (label, _q) in WHICH.items()
-    ]
-    return scenes.filter(WHICH[which][1]), choices
+    rules = {name: q for name, (_label, q) in WHICH.items() if q} | {"ready": READY}
+    flags = {name: ExpressionWrapper(q, BooleanField()) for name, q in rules.items()}
+    judged: QuerySet[Any, dict[str, Any]] = scenes.values("pk", all=Value(True), **flags)  # type: ignore[assignment]
+    return judged
 
 
 def counts_of(choices: Sequence[Choice]) -> str:

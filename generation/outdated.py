@@ -18,7 +18,6 @@ from django.db.models import (
     Q,
     QuerySet,
     Subquery,
-    Value,
     When,
 )
 from django.db.models.functions import Coalesce, Greatest
@@ -26,14 +25,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from projects.cast import CastMember
-from projects.models import Character, Project, Scene, Take
+from projects.models import Character, Scene, Take
 
 OLD = Q(shows_as_of__lt=F("changed_at"))  # of scenes `with_changes`
 
 
-def with_changes(
-    scenes: QuerySet[Scene], project: Project, *, sends_faces: bool
-) -> QuerySet[Scene]:
+def with_changes(scenes: QuerySet[Scene], *, sends_faces: bool) -> QuerySet[Scene]:
     """Adds `shows_as_of`, when the words of the picture that is shown were read (None: it is not
     made from any), and `changed_at`, when those of now were written.
 
@@ -54,7 +51,7 @@ def with_changes(
             F("words_changed_at"),
             # SQLite's greatest of something and NULL is NULL.
             Coalesce(changes, F("words_changed_at")),
-            Value(project.style_changed_at, output_field=DateTimeField()),
+            F("project__style_changed_at"),
         ),
     )
 
