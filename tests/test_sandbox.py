@@ -973,7 +973,7 @@ def test_a_restart_loses_nothing(tmp_path: Path, listener: Listener) -> None:
         (url,) = kie.urls(done)
         assert HTTP.get(url).content == content
         assert kie.end(running)["state"] == "success"
-        wait_for(lambda: listener.calls)
+        wait_for(lambda: HTTP.get(f"{kie.url}/sandbox").json()["unreported"] == 0)
         assert kie.credit() == 9988
     with sandbox(60):
         time.sleep(0.3)

@@ -50,7 +50,7 @@ def test_a_click_becomes_a_stored_paid_for_picture(page: Page, site: Site) -> No
     sign_in(page)
     page.get_by_role("link", name=NAME).first.click()
     scene = page.locator("li.scene").filter(has=page.get_by_text("1", exact=True)).first
-    available = float(page.locator("#balance span").first.inner_text().split()[0])
+    available = float(page.locator("#balance span").first.inner_text().split()[0].replace(",", ""))
     button = scene.get_by_role("button", name="Generate image")
     expect(button).to_contain_text("6 credits")
     button.click()
@@ -76,7 +76,7 @@ def test_a_click_becomes_a_stored_paid_for_picture(page: Page, site: Site) -> No
     charge = page.get_by_role("row").filter(has_text="Charged").first
     expect(charge).to_contain_text("KIE AI Seedream 3.0 (2K) generation (2K)")
     expect(charge).to_contain_text(re.compile(r"[−-]6\b"))
-    expect(page.locator("#balance")).to_have_text(f"{available - 6:g} credits")
+    expect(page.locator("#balance")).to_have_text(f"{available - 6:,g} credits")
     site.manage("check_ledger")
 
     # The picture lies in storage, whole.
