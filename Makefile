@@ -91,9 +91,9 @@ bench-board: N = 1000
 bench-board:
 	$(PROVE).board --scenes $(N)
 
-# Three at a time: most of them wait more than they work.
+# Four at a time: most of them wait more than they work.
 prove: $(VENV)/dev.stamp tools
-	@$(MAKE) --jobs=3 --output-sync=target --no-print-directory $(addprefix small-,$(PROOFS))
+	@$(MAKE) --jobs=4 --output-sync=target --no-print-directory $(addprefix small-,$(PROOFS))
 
 small-chaos: ; $(PROVE).chaos --generations 40 --busy
 small-simulate: ; $(PROVE).simulate --seeds 120

@@ -77,7 +77,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def depends_on_the_database(item: pytest.Item) -> bool:
     """pytest-django refuses the database to a test without these; the site has one of its own."""
-    if item.get_closest_marker("once"):
+    wanted = item.get_closest_marker("everywhere") or not item.get_closest_marker("browser")
+    if item.get_closest_marker("once") or not wanted:
         return False
     has_one = bool({"db", "site"} & set(getattr(item, "fixturenames", ())))
     return has_one or item.get_closest_marker("django_db") is not None

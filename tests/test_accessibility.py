@@ -18,7 +18,7 @@ from tests.test_own_pictures import new_scene
 from tests.test_studio import NAME, PROJECT
 from tests.watched import watch
 
-pytestmark = [pytest.mark.browser, pytest.mark.once]
+pytestmark = pytest.mark.browser
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # What is shown to people of the addresses that answer GET: no files, fragments or programs.

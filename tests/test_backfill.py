@@ -288,6 +288,7 @@ def test_stopped_by_ctrl_c_and_run_again(film: Project) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.everywhere
 def test_it_waits_for_the_pictures(site: servers.Site) -> None:
     words = site.manage("backfill_images", "--characters", "--wait")
     assert re.search(r"Ended: \d done\.", words)

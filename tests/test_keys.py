@@ -69,7 +69,6 @@ def at(page: Page, number: str) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_arrows_go_from_card_to_card(demo: Page, film: str) -> None:
     page, press = demo, demo.keyboard.press
     press("j")
@@ -101,7 +100,6 @@ def test_arrows_go_from_card_to_card(demo: Page, film: str) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_g_orders_for_the_card_that_has_the_focus_and_for_no_other(demo: Page, film: str) -> None:
     page, press = demo, demo.keyboard.press
     ordered: list[str] = []
@@ -138,7 +136,6 @@ def test_g_orders_for_the_card_that_has_the_focus_and_for_no_other(demo: Page, f
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_scene_is_moved_locked_and_inserted(demo: Page, film: str) -> None:
     page, press = demo, demo.keyboard.press
     press("j")
@@ -174,7 +171,6 @@ def test_a_scene_is_moved_locked_and_inserted(demo: Page, film: str) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_search_as_one_types(demo: Page, film: str) -> None:
     page, press = demo, demo.keyboard.press
     press("/")
@@ -195,7 +191,6 @@ def test_search_as_one_types(demo: Page, film: str) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_help_lists_the_keys_of_this_page_and_turns_them_off(demo: Page, film: str) -> None:
     page, press = demo, demo.keyboard.press
     press("?")
@@ -242,7 +237,6 @@ def test_help_lists_the_keys_of_this_page_and_turns_them_off(demo: Page, film: s
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_card_is_dragged_by_its_picture(demo: Page, film: str) -> None:
     page = demo
     page.set_viewport_size(TALL)
@@ -276,7 +270,6 @@ def drag(page: Page, what: Locator, before: Locator) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_card_that_cannot_be_moved_goes_back(
     browser: Browser, site: Site, film: str, cookies_of_demo: Any
 ) -> None:
@@ -294,7 +287,6 @@ def test_a_card_that_cannot_be_moved_goes_back(
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_card_is_dragged_by_its_grip_with_a_finger(
     browser: Browser, site: Site, film: str, cookies_of_demo: Any
 ) -> None:
@@ -326,7 +318,6 @@ def test_a_card_is_dragged_by_its_grip_with_a_finger(
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_without_script_menus_and_forms_do_it(
     browser: Browser, site: Site, film: str, cookies_of_demo: Any
 ) -> None:
@@ -361,7 +352,6 @@ def test_without_script_menus_and_forms_do_it(
 
 
 @pytest.mark.browser
-@pytest.mark.once
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_menus_and_help_are_open_to_everybody(
     theme: Any, width: int, browser: Browser, site: Site, film: str, cookies_of_demo: Any

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Request, Route, expect
 from tests.servers import Site
 from tests.test_studio import PROJECT
 
-pytestmark = [pytest.mark.browser, pytest.mark.once]
+pytestmark = pytest.mark.browser
 
 BOARD = f"/projects/{PROJECT}/"
 

@@ -176,7 +176,6 @@ def new_scene(page: Page) -> str:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_file_dropped_on_the_page_is_shown_and_undone(demo: Page) -> None:
     demo.goto(new_scene(demo))
     main = demo.locator("main")
@@ -194,7 +193,6 @@ def test_a_file_dropped_on_the_page_is_shown_and_undone(demo: Page) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_picture_is_pasted_whatever_is_looked_at(demo: Page) -> None:
     demo.goto(new_scene(demo))
     for count, color in enumerate(("teal", "navy"), 1):
@@ -209,7 +207,6 @@ def test_a_picture_is_pasted_whatever_is_looked_at(demo: Page) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_picture_is_picked(demo: Page) -> None:
     demo.goto(new_scene(demo))
     with demo.expect_file_chooser() as chooser:
@@ -219,7 +216,6 @@ def test_a_picture_is_picked(demo: Page) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_file_dropped_on_a_card_of_the_board(demo: Page) -> None:
     new_scene(demo)  # and back on the board
     card = demo.locator("li.scene").last
@@ -232,7 +228,6 @@ def test_a_file_dropped_on_a_card_of_the_board(demo: Page) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_file_beside_the_cards_changes_nothing(demo: Page) -> None:
     demo.goto(f"/projects/{PROJECT}/")
     hold_above(demo.locator("h1"), "drop", **{"own.png": png()})
@@ -241,7 +236,6 @@ def test_a_file_beside_the_cards_changes_nothing(demo: Page) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_what_is_wrong_with_one_is_said_and_the_others_go_on(rough: Any) -> None:
     page = rough.new_page()
     page.goto(new_scene(page))
@@ -258,7 +252,6 @@ def test_what_is_wrong_with_one_is_said_and_the_others_go_on(rough: Any) -> None
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_progress_is_shown_while_a_file_is_on_its_way(rough: Any) -> None:
     page = rough.new_page()
     page.goto(new_scene(page))

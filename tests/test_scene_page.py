@@ -13,7 +13,7 @@ from tests.servers import Site
 from tests.test_accessibility import RULES
 from tests.test_own_pictures import hold_above, new_scene, png
 
-pytestmark = [pytest.mark.browser, pytest.mark.once]
+pytestmark = pytest.mark.browser
 
 COLORS = ("teal", "navy", "maroon")
 

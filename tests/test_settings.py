@@ -345,7 +345,6 @@ def test_more_models_ask_no_more(client: Client, project: Project) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_a_list_narrows_as_one_types(demo: Page) -> None:
     page = demo
     page.goto("/projects/cmkivtwqv0005l80499cyfuzx/settings/")
@@ -370,7 +369,6 @@ def test_a_list_narrows_as_one_types(demo: Page) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_without_script_the_whole_list_is_there(site: Site, browser: Browser, demo: Page) -> None:
     context = browser.new_context(base_url=site.url, java_script_enabled=False)
     context.add_cookies(demo.context.cookies())  # type: ignore[arg-type]
@@ -382,7 +380,6 @@ def test_without_script_the_whole_list_is_there(site: Site, browser: Browser, de
 
 
 @pytest.mark.browser
-@pytest.mark.once
 def test_another_model_brings_its_options_and_price_at_once(demo: Page) -> None:
     page = demo
     page.goto("/projects/cmkivtwqv0005l80499cyfuzx/settings/")

@@ -12,7 +12,7 @@ from tests.servers import Site
 from tests.test_accessibility import faults_of
 from tests.watched import watch
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.everywhere]
 
 PASSWORD = "a film about the sea"
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from tests.servers import Site
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.everywhere]
 
 PROJECT = "cmkivtwqv0005l80499cyfuzx"  # of the user's document; `manage.py demo` makes it
 NAME = "hladanie v psuti_nova"
