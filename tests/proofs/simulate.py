@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from tests.proofs.simulation.table import Table
 
 FULL = 10_000  # seeds from which on every cell has to be reached
-LAST = 20  # one in so many stories of a full run is about what the others have not reached,
-TURNS = 5  # in so many turns: what is hard to reach is tried again
+LAST = 20  # one in so many stories of a full run is about what the others have not reached
 CHUNK = 20
 SHOWN = 10  # wrong stories that are printed
 TWICE = 97  # every so many stories one is told twice: is it the same?
@@ -117,10 +116,12 @@ def report(options: argparse.Namespace, image: bytes) -> int:
             return stories
 
         stories = tell_all(range(options.first, end))
-        for turn in range(TURNS):
-            if len(wrong) < options.stop_at:
-                aims = (Aim(*cell) for cell in table.unreached())
-                stories += tell_all(seeds_for(aims, last // TURNS, end + turn * last))
+        left = last
+        while left and len(wrong) < options.stop_at:
+            aims = [Aim(*cell) for cell in table.unreached()]
+            turn = min(left, len(aims) or left)
+            stories += tell_all(seeds_for(aims, turn, end + last - left))
+            left -= turn
     seconds = time.monotonic() - began
     unreached = table.unreached()
     print(*table.lines(), sep="\n")
