@@ -9,7 +9,6 @@ right. Exit status 1 if not, or if a full run has left a cell of its table empty
 from __future__ import annotations
 
 import argparse
-import gc
 import multiprocessing
 import os
 import sys
@@ -156,13 +155,13 @@ def in_chunks(seeds: Sequence[int]) -> Iterator[Sequence[int]]:
 def get_ready(image: bytes) -> None:
     import logging
 
+    from imagegen import memory
     from tests.proofs.simulation.database import Database
     from tests.proofs.simulation.story import LOG
 
     global DATABASE
     DATABASE = Database(image)
-    gc.freeze()
-    gc.set_threshold(100_000)  # a fifth of the time goes into it otherwise
+    memory.settle()
     logging.getLogger().addHandler(LOG)
 
 

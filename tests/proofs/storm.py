@@ -10,7 +10,6 @@ was asked for, nothing else may be there, and all invariants must hold. Exit sta
 from __future__ import annotations
 
 import argparse
-import gc
 import multiprocessing
 import os
 import signal
@@ -126,13 +125,14 @@ def prepare(url: str, folder: Path, options: argparse.Namespace) -> Numbered:
     from django.db import connections
 
     from credits import ledger
+    from imagegen import memory
     from tests.proofs.wishes import Numbered
 
     call_command("migrate", verbosity=0)
     users = [User.objects.create(username=f"ledger {n}") for n in range(options.ledgers)]
     books = [ledger.ledger_of(user).pk for user in users]
     connections.close_all()
-    gc.freeze()  # or every fork would copy what it looks through for garbage
+    memory.settle()  # or every fork would copy what it looks through for garbage
     return Numbered(options.seed, books)
 
 
