@@ -134,7 +134,7 @@ function look() {
   }
   const isUnderWay = document.querySelector("[data-again]");
   if (!hasSpoken && now - askedAt > (isUnderWay ? ASK_MS : ASK_IDLE_MS)) hear([EVERYTHING]);
-  else if (now - askedAt > CALM * took) ask(); // a busy site is not asked for what can wait
+  else if (now - askedAt > Math.min(CALM * took, ASK_IDLE_MS)) ask(); // a busy site is not asked for what can wait
 }
 
 function stop() {
