@@ -40,7 +40,8 @@ REST = 0.15  # seconds between two asks of a board, or as long as the last one t
 RATE = 1.8  # pictures a second: what KIE takes
 CALM = 10  # times as long as the last ask took: until then nobody asks for what may wait
 LOOK = 1.0  # seconds between two looks at what may wait
-SETTLE = 4.0  # seconds until the last news are where they are to be
+SETTLE = 4.0  # seconds until the streams are open and quiet
+PATIENCE = 60.0  # seconds after which a board that has not shown a picture never will
 # What an order goes through, and the seconds since it was placed; a picture takes KIE longer.
 LIFE = (("sent", 0.4), ("generating", 0.9), ("made", 3.0), ("stored", 3.4))
 PART = re.compile(rb'id="([a-z]+[-\w]*)"[^>]*?data-version="(\w*)"')
@@ -110,9 +111,10 @@ def measured(means: str, options: argparse.Namespace) -> Told:
         cookies = {project: cookie_of(project) for project in projects}
         places = itertools.islice(itertools.cycle(projects), options.boards)
         boards = [Board(site.site_url, project, cookies[project], means) for project in places]
+        lives = Lives(projects, RATE * options.rate, options.seconds, options.seed)
         if options.pin:
             pin(site)
-        return asyncio.run(Watch(site, boards, options).run())
+        return asyncio.run(Watch(site, boards, lives, options).run())
 
 
 # The site
@@ -179,11 +181,14 @@ class Lives:
 
     def __init__(self, projects: list[Any], rate: float, seconds: float, seed: int) -> None:
         rng = random.Random(seed)
+        # A card shows one take: a scene has one order, or its second could hide the first.
+        scenes = {project.pk: list(project.scenes.all()) for project in projects}
         self.stored: dict[str, float] = {}  # when, by take
         self._due: list[tuple[float, int, str, Any]] = []
         self._number = itertools.count()
         for n in range(round(rate * seconds)):
-            self._at(n / rate, "placed", rng.choice(projects))
+            of_one = rng.choice([left for left in scenes.values() if left])
+            self._at(n / rate, "placed", of_one.pop(rng.randrange(len(of_one))))
 
     def _at(self, when: float, step: str, what: Any) -> None:
         heapq.heappush(self._due, (when, next(self._number), step, what))
@@ -196,8 +201,7 @@ class Lives:
             when, _number, step, what = heapq.heappop(self._due)
             time.sleep(max(0, began + when - time.monotonic()))
             if step == "placed":
-                scene = random.choice(list(what.scenes.all()))
-                order = stages.ordered(scene)
+                order = stages.ordered(what)
                 for name, after in LIFE:
                     self._at(when + after, name, order)
             elif step == "stored":
@@ -334,8 +338,10 @@ class Board:
 
 
 class Watch:
-    def __init__(self, site: Stand, boards: list[Board], options: argparse.Namespace) -> None:
-        self.site, self.boards, self.options = site, boards, options
+    def __init__(
+        self, site: Stand, boards: list[Board], lives: Lives, options: argparse.Namespace
+    ) -> None:
+        self.site, self.boards, self.lives, self.options = site, boards, lives, options
 
     async def run(self) -> Told:
         told = Told()
@@ -346,22 +352,27 @@ class Watch:
         await asyncio.sleep(SETTLE)
         told.idle = await self._cpu_of(asyncio.sleep(self.options.seconds / 2))
         before = sum(board.asked for board in self.boards)
-        projects = list({board.project.pk: board.project for board in self.boards}.values())
-        lives = Lives(projects, RATE * self.options.rate, self.options.seconds, self.options.seed)
-        told.cpu = await self._cpu_of(asyncio.to_thread(lives.run))
-        await asyncio.sleep(SETTLE)
+        told.cpu = await self._cpu_of(asyncio.to_thread(self.lives.run))
+        whose = await asyncio.to_thread(owners, list(self.lives.stored))
+        await self._all_shown(whose)
         told.asked = sum(board.asked for board in self.boards) - before
         for task in tasks:
             assert not task.done(), task.exception()
             task.cancel()
-        whose = await asyncio.to_thread(owners, list(lives.stored))
         for board in self.boards:
-            for take, at in lives.stored.items():
-                if whose[take] == board.project.pk:
-                    told.expected += 1
-                    if take in board.shown:
-                        told.shown.append(max(0.0, board.shown[take] - at))
+            for take in _takes_of(board, whose):
+                told.expected += 1
+                if take in board.shown:
+                    told.shown.append(max(0.0, board.shown[take] - self.lives.stored[take]))
         return told
+
+    async def _all_shown(self, whose: dict[str, str]) -> None:
+        """Until every board shows the pictures of its project, or has had the time for it."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and any(
+            take not in board.shown for board in self.boards for take in _takes_of(board, whose)
+        ):
+            await asyncio.sleep(0.1)
 
     async def _open(self) -> None:
         """Boards of one project and one person are the same page."""
@@ -378,6 +389,10 @@ class Watch:
         cpu, began = self.site.cpu()["web"], time.monotonic()
         await work
         return (self.site.cpu()["web"] - cpu) / (time.monotonic() - began)
+
+
+def _takes_of(board: Board, whose: dict[str, str]) -> list[str]:
+    return [take for take, project in whose.items() if project == board.project.pk]
 
 
 def owners(takes: list[str]) -> dict[str, str]:
