@@ -92,6 +92,7 @@ class Faults:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.is_over = False
+        self.asker = ""  # the step that recordInfo's forced answers are for; "" for any
         self.forced: defaultdict[str, list[str]] = defaultdict(list)
         self._weights: dict[str, list[float]] = {}
         for asked, classes in ANSWERS.items():
@@ -111,11 +112,15 @@ class Faults:
         """The next answer, behind those that are forced already, is of this class."""
         self.forced[asked].append(name)
 
-    def draw(self, asked: str) -> str:
-        """The form of an answer."""
+    def keep(self, asked: str, name: str) -> None:
+        """What nobody could be answered now is the next answer."""
+        self.forced[asked].insert(0, name)
+
+    def draw(self, asked: str, by: str = "") -> str:
+        """The form of an answer. `by`: the step that asks recordInfo."""
         classes = list(ANSWERS[asked].values())
         if self.is_over:
             return classes[0][0]
-        if self.forced[asked]:
+        if self.forced[asked] and by in ("", self.asker or by):
             return self.rng.choice(ANSWERS[asked][self.forced[asked].pop(0)])
         return self.rng.choice(self.rng.choices(classes, self._weights[asked])[0])

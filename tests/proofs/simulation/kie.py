@@ -92,6 +92,7 @@ class Kie:
         self.tasks: dict[str, Task] = {}
         self.calls: list[Call] = []
         self.is_blocked = False
+        self.durations = DURATIONS
         self.report: Callable[[str, dict[str, Any], dict[str, str], Callable[[bool], None]], None]
         self.known_tasks: Callable[[], list[str]] = list  # those that the product knows
         self.on_accept: Callable[[Task], None] = lambda task: None
@@ -117,7 +118,7 @@ class Kie:
         order = str(body["input"]["prompt"])
         kind = self.faults.draw("createTask")
         if kind == "another order's task" and not self.known_tasks():
-            self.faults.force("createTask", kind)  # let the next one get it
+            self.faults.keep("createTask", kind)
             kind = "accepted"
         with self._answering(order, "createTask", kind):
             return self._created(order, kind, body)
@@ -133,7 +134,7 @@ class Kie:
         self.on_answer(order, "createTask", kind)
         self.world.effect("createTask, no answer yet", order)
         slow = kind == "accepted, slowly"
-        self.world.sleep(self.world.rng.uniform(3, 9.5) if slow else self.world.rng.random() / 4)
+        self.world.sleep(self.world.rng.uniform(3, 9.5) if slow else self.world.rng.random() / 2)
         self.world.point(may_switch=False)
         return self._answer(kind, task)
 
@@ -190,7 +191,7 @@ class Kie:
         fate = self.faults.draw("task")
         number = len(self.tasks) + 1
         task_id = f"{rng.getrandbits(128):032x}"
-        lasts = float("inf") if fate == "never ends" else rng.choice(DURATIONS)
+        lasts = float("inf") if fate == "never ends" else rng.choice(self.durations)
         task = Task(
             id=task_id,
             order=order,
@@ -213,14 +214,15 @@ class Kie:
 
     def _record(self, task_id: str) -> requests.Response:
         task = self.tasks.get(task_id)
-        kind = self.faults.draw("recordInfo")
+        asker = self.world.step
+        kind = self.faults.draw("recordInfo", by=asker.name if asker else "")
         now = self.world.now
         if kind == "as it is" and (task is None or now < task.appears_at):
             kind = "unknown yet"
         elif kind == "unknown yet" and task and now > task.began_at + APPEARS_IN:
             kind = "as it is"
         elif kind == "another task's" and len(self.tasks) == 1:
-            self.faults.force("recordInfo", kind)  # let the next one get it
+            self.faults.keep("recordInfo", kind)
             kind = "HTML 502"
         order = task.order if task else ""
         with self._answering(order, "recordInfo", kind):
@@ -287,8 +289,10 @@ class Kie:
         rng, until_end = self.world.rng, task.ends_at - self.world.now
         if kind == "early":  # before createTask has answered
             task.ends_at, until_end = self.world.now + 0.01, 0.01
+            task.appears_at = self.world.now
         delays = {
             "lost": [],
+            "early": [until_end],
             "twice": [until_end, until_end + rng.choice((0.0, 0.3, 40.0))],
             "late": [until_end + rng.choice((rng.uniform(60, 1500), NO_WORD + 2 * rng.random()))],
             "after give-up": [until_end + rng.choice((2000.0, 7000.0, 90_000.0))],

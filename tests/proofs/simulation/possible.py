@@ -11,12 +11,8 @@ from tests.proofs.simulation.world import Place
 
 NO = ("429", "455", "no connection", "account blocked")  # clear: it may be sent again
 YES = ("accepted", "accepted, slowly")
-LOST = (
-    "accepted, answer lost",
-    "accepted, HTML 502",
-    "accepted, no task id",
-    "another order's task",
-)
+ALONE = ("accepted, answer lost", "accepted, HTML 502", "accepted, no task id")
+LOST = (*ALONE, "another order's task")  # that one needs another order
 PICTURES = ("one picture", "several pictures")
 REPORTED = tuple(name for name in ANSWERS["callback"] if name != "lost")
 NOTHING_MADE: Mapping[str, tuple[str, ...]] = {

@@ -18,8 +18,10 @@ from tests.proofs.simulation.aims import (
     AFTER_REPORTS,
     DISCARDED,
     GIVEN_UP,
+    NO_NEWS,
     NOWHERE,
     OF_ANOTHER,
+    RUNNING,
     STEPS,
     UNCLEAR,
     Aim,
@@ -28,7 +30,7 @@ from tests.proofs.simulation.aims import (
 from tests.proofs.simulation.database import Database
 from tests.proofs.simulation.faults import CLASS_OF, Faults
 from tests.proofs.simulation.files import Files
-from tests.proofs.simulation.kie import Kie, Task
+from tests.proofs.simulation.kie import DURATIONS, Kie, Task
 from tests.proofs.simulation.people import MODELS, RICH, USERS, People, Wish
 from tests.proofs.simulation.redis import Bells, Redis, Workers
 from tests.proofs.simulation.ticker import Ticker
@@ -80,6 +82,7 @@ class Story:
         self.aim = Aim()  # steps that come to its place mostly die there
         self.first = NOWHERE  # and here, so that others come there
         self.is_calm = False
+        self.has_met = False  # has an order been answered what the aim is about?
         self._listen()
 
     def tell(self) -> list[str]:
@@ -130,7 +133,7 @@ class Story:
         # Seconds until all is well again.
         trouble = rng.choice((30.0, 60.0, 100.0, 400.0, 400.0, 3000.0))
         if self.is_calm:  # what is forced is to happen before
-            trouble = 3000.0 if self.aim.place in (GIVEN_UP, UNCLEAR) else 400.0
+            trouble = {UNCLEAR: 3000.0, GIVEN_UP: 8000.0}.get(self.aim.place, 400.0)
         self._place_orders()
         if not self.is_calm:
             self._plan(rng.choice((0, 0, 1, 2)), trouble, self._redis_goes)
@@ -148,11 +151,16 @@ class Story:
         self.aim = aim_of(self.world.seed)
         self.first = self.aim.first
         self.is_calm = rng.random() < 0.8
-        self.dying_left = rng.choice((2, 4) if self.is_calm else (4, 10))
+        # Who dies three times at one place is set aside, and does not come far.
+        self.dying_left = rng.choice((2, 2, 2, 4) if self.is_calm else (4, 10))
         if self.is_calm:
+            self.dying = 0.0
             self.faults.calm()
         for answer in self.aim.answers(rng):
             self.faults.force(*answer)
+        self.faults.asker = self.aim.asker
+        if self.aim.place in (NO_NEWS, RUNNING):
+            self.kie.durations = DURATIONS[-2:]
         if self.is_calm or self.aim.place.step in AFTER_REPORTS or self.aim.asked == "callback":
             settings.PUBLIC_URL = stand_ins.SITE
         if self.aim.answer == "unsigned":  # where that matters, it is refused
@@ -170,6 +178,8 @@ class Story:
             by_bill = self._goes_by_bill(rng.random() < 0.3)
             wish = Wish(f"wish {number + 1}", user, model, rng.random() < 0.5, by_bill)
             at = rng.choice((0.0, 0.5, rng.uniform(0, 30)))
+            if self.is_calm and self.aim.answer == "another order's task":
+                at = 5.0 * number  # the first one's task is known by then
             for _click in range(1 if self.is_calm else rng.choice((1, 1, 1, 2))):
                 self._at(at, self.people.click, wish)
             if self._changes_mind(self.aim.place.step == "cancel"):
@@ -263,6 +273,10 @@ class Story:
             return
         rng = self.rng
         places = (self.first, self.aim.place)
+        if self.aim.answer == "another order's task" and not self._known_tasks():
+            places = ()  # that other order comes first
+        if self.aim.is_after_the_answer and not self.has_met:
+            places = ()
         aimed = next((place for place in places if place.step == step.name), None)
         if self.dying_left > 0 and rng.random() < (0.95 if aimed else self.dying):
             step.dies_after = rng.randint(1, len(STEPS[step.name]))
@@ -303,13 +317,17 @@ class Story:
         self.lives[order][asked].append(name)
         if step:
             step.answers[order][asked] = name
-        if self.is_calm and name == self.aim.answer and order in self.people.wishes:
-            self._has_met(self.people.wishes[order])
+        if (asked, name) == (self.aim.asked, self.aim.answer) and order in self.people.wishes:
+            self.has_met = True
+            if self.is_calm:
+                self._has_met(self.people.wishes[order])
 
     def _on_accept(self, task: Task) -> None:
         if task.fate == "never ends" and self.rng.random() < 0.98:
             # Not to ask after it a thousand times until the day is over.
             self._at(self.rng.choice((10, 60)), self._power_goes, DAY)
+        if self.aim.place == GIVEN_UP and self.aim.answer == "unknown yet":
+            self._at(50, self._power_goes, 2000.0)  # else somebody would hear of it in time
 
     def _on_create(self, order: str) -> None:
         self.wrong += self.verdict.at_a_create(order)
