@@ -91,5 +91,6 @@ class NameOrEmailForm(LoginForm):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.invitation = invitation_of(context.request)
         self.fields["login"].label = gettext_lazy("Name or e-mail address")
         self.fields["login"].widget.attrs.pop("placeholder", None)
