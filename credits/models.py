@@ -15,7 +15,10 @@ class CreditLedger(models.Model):
     """
 
     owner = models.OneToOneField(
-        settings.AUTH_USER_MODEL, models.PROTECT, related_name="credit_ledger"
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        related_name="credit_ledger",
+        verbose_name=_("owner"),
     )
     balance = models.BigIntegerField(_("balance"), default=0)
     held = models.BigIntegerField(_("held"), default=0)
@@ -52,7 +55,9 @@ class LedgerEntry(models.Model):
         RELEASE = "release", _("given back")
         ADJUST = "adjust", _("adjusted")
 
-    ledger = models.ForeignKey(CreditLedger, models.PROTECT, related_name="entries")
+    ledger = models.ForeignKey(
+        CreditLedger, models.PROTECT, related_name="entries", verbose_name=_("credit ledger")
+    )
     kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
     balance_change = models.BigIntegerField(_("balance change"))
     held_change = models.BigIntegerField(_("held change"))

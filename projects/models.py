@@ -65,7 +65,9 @@ class Project(models.Model):
 class Seat(models.Model):
     """What somebody besides the owner may do in a project, and spend of the owner's credits."""
 
-    project = models.ForeignKey(Project, models.CASCADE, related_name="%(class)ss")
+    project = models.ForeignKey(
+        Project, models.CASCADE, related_name="%(class)ss", verbose_name=_("project")
+    )
     role = models.PositiveSmallIntegerField(
         _("role"), choices=[(r.value, r.label) for r in (Role.VIEWER, Role.EDITOR)]
     )
@@ -83,7 +85,12 @@ class Seat(models.Model):
 class Member(Seat):
     """Somebody besides the owner who works on a project."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="memberships",
+        verbose_name=_("user"),
+    )
 
     class Meta:
         verbose_name = _("member")
@@ -151,7 +158,9 @@ class Pictured(models.Model):
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
-    project = models.ForeignKey(Project, models.CASCADE, related_name="%(class)ss")
+    project = models.ForeignKey(
+        Project, models.CASCADE, related_name="%(class)ss", verbose_name=_("project")
+    )
     description = models.TextField(_("description"), max_length=8000, blank=True)
     words_changed_at = models.DateTimeField(
         default=timezone.now,
@@ -321,13 +330,32 @@ class Take(models.Model):
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
     project = models.ForeignKey(
-        Project, models.CASCADE, null=True, blank=True, related_name="takes"
+        Project,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="takes",
+        verbose_name=_("project"),
     )
-    scene = models.ForeignKey(Scene, models.CASCADE, null=True, blank=True, related_name="takes")
+    scene = models.ForeignKey(
+        Scene,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="takes",
+        verbose_name=_("scene"),
+    )
     character = models.ForeignKey(
-        Character, models.CASCADE, null=True, blank=True, related_name="takes"
+        Character,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="takes",
+        verbose_name=_("character"),
     )
-    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
+    made_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", verbose_name=_("made by")
+    )
     image = models.FileField(_("image"), max_length=200, blank=True)
     thumbnail = models.FileField(_("thumbnail"), max_length=200, blank=True)
     content_type = models.CharField(_("type"), max_length=40, blank=True)
@@ -376,7 +404,12 @@ class Take(models.Model):
 class ApiToken(models.Model):
     """A key for programs: acts as its user at `/api/`. Only the SHA-256 of the secret is kept."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="api_tokens",
+        verbose_name=_("user"),
+    )
     name = models.CharField(_("name"), max_length=100)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)

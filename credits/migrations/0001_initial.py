@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
                 ('balance', models.BigIntegerField(default=0, verbose_name='balance')),
                 ('held', models.BigIntegerField(default=0, verbose_name='held')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('owner', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='credit_ledger', to=settings.AUTH_USER_MODEL)),
+                ('owner', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='credit_ledger', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
             ],
             options={
                 'verbose_name': 'credit ledger',
@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ('real_cost', models.BigIntegerField(default=0, help_text='Micro-dollars.', verbose_name='real cost')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
                 ('hold', models.OneToOneField(blank=True, help_text='The hold that this entry captures or releases.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='resolution', to='credits.ledgerentry', verbose_name='resolves')),
-                ('ledger', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='entries', to='credits.creditledger')),
+                ('ledger', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='entries', to='credits.creditledger', verbose_name='credit ledger')),
             ],
             options={
                 'verbose_name': 'ledger entry',

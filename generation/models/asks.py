@@ -45,7 +45,12 @@ class Ask(models.Model):
     answered_at = models.DateTimeField(_("answered"), null=True, blank=True)
     word = models.CharField(_("word"), max_length=300, blank=True)
     order = models.OneToOneField(
-        Generation, models.PROTECT, null=True, blank=True, related_name="ask"
+        Generation,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="ask",
+        verbose_name=_("order"),
     )
 
     objects = AskQuerySet.as_manager()

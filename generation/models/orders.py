@@ -103,25 +103,48 @@ class Generation(models.Model):
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
     project = models.ForeignKey(
-        Project, models.PROTECT, null=True, blank=True, related_name="generations"
+        Project,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="generations",
+        verbose_name=_("project"),
     )
     scene = models.ForeignKey(
-        Scene, models.PROTECT, null=True, blank=True, related_name="generations"
+        Scene,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="generations",
+        verbose_name=_("scene"),
     )
     character = models.ForeignKey(
-        Character, models.PROTECT, null=True, blank=True, related_name="generations"
+        Character,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="generations",
+        verbose_name=_("character"),
     )
-    ordered_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="orders")
+    ordered_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        related_name="orders",
+        verbose_name=_("ordered by"),
+    )
     payer = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.PROTECT,
         null=True,
         blank=True,
         related_name="paid_orders",
+        verbose_name=_("payer"),
         help_text=_("Empty: nobody pays (an order of staff with skipCreditCheck)."),
     )
     order_key = models.CharField(
-        max_length=100, help_text=_("One click, one order: the same key again is the same order.")
+        _("order key"),
+        max_length=100,
+        help_text=_("One click, one order: the same key again is the same order."),
     )
     batch = models.BooleanField(
         _("of a batch"), default=False, help_text=_("Single clicks go before it.")
@@ -151,7 +174,9 @@ class Generation(models.Model):
         _("pictures"), default=1, help_text=_("How many the price is for.")
     )
     provider = models.CharField(_("provider"), max_length=20)
-    model = models.ForeignKey(KieModel, models.PROTECT, related_name="generations")
+    model = models.ForeignKey(
+        KieModel, models.PROTECT, related_name="generations", verbose_name=_("model")
+    )
     prompt = models.TextField(_("prompt"))
     aspect_ratio = models.CharField(_("aspect ratio"), max_length=10)
     resolution = models.CharField(_("resolution"), max_length=20, blank=True)
@@ -170,14 +195,16 @@ class Generation(models.Model):
 
     # The life
     state = models.CharField(_("state"), max_length=12, choices=State.choices, default=State.QUEUED)
-    next_at = models.DateTimeField(default=timezone.now)
-    lease_until = models.DateTimeField(null=True, blank=True)
+    next_at = models.DateTimeField(_("next step"), default=timezone.now)
+    lease_until = models.DateTimeField(_("with a worker until"), null=True, blank=True)
     lease_token = models.CharField(max_length=32, blank=True)
     attempts = models.PositiveIntegerField(
-        default=0, help_text=_("Tries of the present step that came to nothing.")
+        _("attempts"), default=0, help_text=_("Tries of the present step that came to nothing.")
     )
     deaths = models.PositiveIntegerField(
-        default=0, help_text=_("Workers, or their decoders, that died over its picture.")
+        _("deaths"),
+        default=0,
+        help_text=_("Workers, or their decoders, that died over its picture."),
     )
     taken_back = models.CharField(
         _("taken back"),
@@ -297,7 +324,7 @@ class Output(models.Model):
     """One picture that an order brought: KIE's link, and the take once it is stored."""
 
     generation = models.ForeignKey(Generation, models.CASCADE, related_name="outputs")
-    index = models.PositiveSmallIntegerField()
+    index = models.PositiveSmallIntegerField(_("position"))
     url = models.URLField(_("KIE's link"), max_length=2000)
     # projects.pictures.Stored, from when the picture is in the storage: a step that is tried again
     # does not fetch it again.
@@ -340,10 +367,10 @@ class Callback(models.Model):
     """KIE's word that a task of ours has ended: a hint, kept before it is answered."""
 
     generation = models.ForeignKey(Generation, models.CASCADE, related_name="callbacks")
-    task_id = models.CharField(max_length=200)
-    received_at = models.DateTimeField(auto_now_add=True)
+    task_id = models.CharField(_("KIE task"), max_length=200)
+    received_at = models.DateTimeField(_("received"), auto_now_add=True)
     heard_at = models.DateTimeField(
-        null=True, blank=True, help_text=_("When KIE was asked what it means.")
+        _("heard"), null=True, blank=True, help_text=_("When KIE was asked what it means.")
     )
 
     class Meta:

@@ -33,7 +33,13 @@ class Breaker(models.Model):
     From `generation.breaker.TRIPS_AT` on, the model is sent only one order at a time, to try.
     """
 
-    model = models.OneToOneField(KieModel, models.CASCADE, primary_key=True, related_name="breaker")
+    model = models.OneToOneField(
+        KieModel,
+        models.CASCADE,
+        primary_key=True,
+        related_name="breaker",
+        verbose_name=_("model"),
+    )
     failures = models.PositiveIntegerField(_("failures in a row"), default=0)
     why = models.CharField(_("last failure"), max_length=500, blank=True)
     next_try_at = models.DateTimeField(_("next try"), null=True, blank=True)

@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ('digest', models.CharField(editable=False, max_length=64, unique=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
                 ('last_used_at', models.DateTimeField(editable=False, null=True, verbose_name='last used')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL, verbose_name='user')),
             ],
             options={
                 'verbose_name': 'API token',
@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(auto_now=True, verbose_name='changed')),
                 ('name', models.CharField(max_length=200, verbose_name='name')),
                 ('picture_changed_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, help_text='When another picture of it came to be shown last.')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='projects.project')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='projects.project', verbose_name='project')),
             ],
             options={
                 'verbose_name': 'character',
@@ -83,7 +83,7 @@ class Migration(migrations.Migration):
                 ('lens', models.CharField(blank=True, max_length=40, verbose_name='lens')),
                 ('is_locked', models.BooleanField(default=False, help_text='It is done: nothing about it is changed and nothing is ordered for it.', verbose_name='locked')),
                 ('cast', models.ManyToManyField(blank=True, related_name='scenes', to='projects.character', verbose_name='cast')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='projects.project')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='projects.project', verbose_name='project')),
             ],
             options={
                 'verbose_name': 'scene',
@@ -107,10 +107,10 @@ class Migration(migrations.Migration):
                 ('is_starred', models.BooleanField(default=False, verbose_name='starred')),
                 ('trashed_at', models.DateTimeField(blank=True, null=True, verbose_name='in the trash since')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('character', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='takes', to='projects.character')),
-                ('made_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='takes', to='projects.project')),
-                ('scene', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='takes', to='projects.scene')),
+                ('character', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='takes', to='projects.character', verbose_name='character')),
+                ('made_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='made by')),
+                ('project', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='takes', to='projects.project', verbose_name='project')),
+                ('scene', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='takes', to='projects.scene', verbose_name='scene')),
             ],
             options={
                 'verbose_name': 'take',
@@ -133,8 +133,8 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('role', models.PositiveSmallIntegerField(choices=[(1, 'viewer'), (2, 'editor')], verbose_name='role')),
                 ('allowance', models.PositiveBigIntegerField(blank=True, help_text='Hundredths of a credit. Empty: without limit; 0: asks for every picture.', null=True, verbose_name='allowance')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='projects.project')),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='projects.project', verbose_name='project')),
             ],
             options={
                 'verbose_name': 'member',
@@ -152,7 +152,7 @@ class Migration(migrations.Migration):
                 ('digest', models.CharField(editable=False, max_length=64, unique=True)),
                 ('expires_at', models.DateTimeField(default=projects.models.in_two_weeks, verbose_name='valid until')),
                 ('accepted_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='accepted by')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='projects.project')),
+                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='projects.project', verbose_name='project')),
             ],
             options={
                 'verbose_name': 'invitation',
