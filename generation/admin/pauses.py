@@ -83,12 +83,16 @@ class PauseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class BreakerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """How the models do at KIE. One that fails too often is sent one order a minute, to try."""
 
-    list_display = ["model", "is_held", "failures", "why", "next_try_at"]
+    list_display = ["model", "held_back", "failures", "why", "next_try_at"]
     list_select_related = ["model"]
     ordering = ["-failures", "model"]
-    fields = ["model", "is_held", "failures", "why", "next_try_at", "waiting"]
+    fields = ["model", "held_back", "failures", "why", "next_try_at", "waiting"]
 
-    @admin.display(description=gettext_lazy("held back"), boolean=True, ordering="failures")
+    @admin.display(description=gettext_lazy("held back"), ordering="failures")
+    def held_back(self, row: Breaker) -> str:
+        """In words: a green tick would say that all is well with it."""
+        return _("one order a minute") if self.is_held(row) else "–"
+
     def is_held(self, row: Breaker) -> bool:
         return row.failures >= breaker.TRIPS_AT
 
