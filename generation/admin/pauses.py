@@ -39,9 +39,18 @@ class PauseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     form = PauseForm
     list_display = ["provider", "end", "why", "since"]
-    fields = ["provider", "why", "since"]
     readonly_fields = ["since"]
     actions = None
+
+    def get_fields(self, request: HttpRequest, obj: Pause | None = None) -> Any:
+        return ["provider", "why", "since"] if obj else ["provider", "why"]
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """A provider is paused once: there is no other to add."""
+        extra = {**(extra_context or {}), "show_save_and_add_another": False}
+        return super().add_view(request, form_url, extra)
 
     def has_change_permission(self, request: HttpRequest, obj: Pause | None = None) -> bool:
         return False
