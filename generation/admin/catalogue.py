@@ -352,7 +352,7 @@ class KieModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if request.method == "POST" and form.is_valid() and (order := form.place(request.user)):
             self.log_change(request, model, _("Test order %(order)s.") % {"order": order.pk})
             return self._after_test(request, model, order)
-        lead = _("A real order at the real price: %(price)s credits. No user pays it.") % {
+        lead = _("A real order at the real price in credits: %(price)s. No user pays it.") % {
             "price": self.price_now(model)
         }
         title, button = _("Test order"), _("Order")
