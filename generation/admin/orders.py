@@ -178,11 +178,11 @@ class GenerationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         "id",
         "state",
         "reason_word",
+        "age",
         "model",
         "project",
         "payer",
         "price_shown",
-        "age",
         "task_id",
     ]
     list_filter = [
