@@ -128,6 +128,7 @@ def test_many_are_settled_with_one_note(at_admin: Client, order: Generation) -> 
     rows = [Difference.objects.get(), of_the_account()]
     asked = text(settle(at_admin, *rows))
     assert 'name="note"' in asked
+    assert "The note is kept with 2 open differences." in asked
     for row in rows:
         assert f'<input type="hidden" name="_selected_action" value="{row.pk}"' in asked
     assert "This field is required" in text(settle(at_admin, *rows, note=""))

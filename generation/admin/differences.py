@@ -149,7 +149,13 @@ class DifferenceAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         if form.is_valid():
             self._settle(request, rows, form)
             return None
-        return self._settle_page(request, None, form)
+        count = rows.filter(settled_at=None).count()
+        lead = ngettext(
+            "The note is kept with %(count)d open difference.",
+            "The note is kept with %(count)d open differences.",
+            count,
+        )
+        return form_page(self, request, None, form, title=_("Settle"), lead=lead % {"count": count})
 
     def settle_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         if not self.has_settle_permission(request):
@@ -159,12 +165,7 @@ class DifferenceAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         if form.is_valid():
             self._settle(request, Difference.objects.filter(pk=pk), form)
             return redirect("admin:generation_difference_change", pk)
-        return self._settle_page(request, row, form)
-
-    def _settle_page(
-        self, request: HttpRequest, row: Difference | None, form: forms.Form
-    ) -> HttpResponse:
-        lead = reconcile.in_words(row) if row else ""
+        lead = reconcile.in_words(row)
         return form_page(self, request, row, form, title=_("Settle"), lead=lead)
 
     def _settle(self, request: HttpRequest, rows: QuerySet[Difference], form: forms.Form) -> None:
