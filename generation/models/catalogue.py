@@ -344,4 +344,5 @@ class Multiplier(models.Model):
         verbose_name_plural = _("multipliers")
 
     def __str__(self) -> str:
-        return f"{self.payer or 'site'}: {self.percent} %"
+        percent = _("the site's") if self.percent is None else f"{self.percent} %"
+        return f"{self.payer or _('the whole site')}: {percent}"
