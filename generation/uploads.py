@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 
+from django.db.models import prefetch_related_objects
 from django.utils import timezone
 
 from generation import lifecycle
@@ -21,7 +22,11 @@ KEEP_ALIVE_SECONDS = 5
 
 
 def references_of(order: Generation) -> list[Reference]:
-    return list(order.references.select_related("take", "generation__model"))
+    """With all that handing them over wants to know: its threads do not ask the database."""
+    references = list(order.references.select_related("take"))
+    if references:
+        prefetch_related_objects([order], "model")
+    return references
 
 
 def hand_over(

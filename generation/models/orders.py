@@ -73,7 +73,7 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
 
     def due(self, now: datetime) -> GenerationQuerySet:
         """Open orders whose next step is due and which no worker holds."""
-        return self.open().filter(lease_until__isnull=True, next_at__lte=now)
+        return self.filter(state__in=OPEN_STATES, lease_until__isnull=True, next_at__lte=now)
 
     def expired(self, now: datetime) -> GenerationQuerySet:
         """Orders whose worker has not been heard of for as long as its lease."""

@@ -96,7 +96,7 @@ def replay(seed: int, image: bytes) -> int:
 
 
 def report(options: argparse.Namespace, image: bytes) -> int:
-    from tests.proofs.simulation.aims import Aim, seeds_for
+    from tests.proofs.simulation.aims import AIMS, Aim, seeds_for
     from tests.proofs.simulation.table import Table
 
     began, table, wrong = time.monotonic(), Table(), dict[int, list[str]]()
@@ -115,12 +115,13 @@ def report(options: argparse.Namespace, image: bytes) -> int:
             return stories
 
         stories = tell_all(range(options.first, end))
-        left = last
+        left, start = last, end
         while left and len(wrong) < options.stop_at:
-            aims = [Aim(*cell) for cell in table.unreached()]
-            turn = min(left, len(aims) or left)
-            stories += tell_all(seeds_for(aims, turn, end + last - left))
-            left -= turn
+            seeds: Sequence[int] = seeds_for((Aim(*cell) for cell in table.unreached()), start)
+            seeds = seeds[:left] or range(start, start + left)
+            stories += tell_all(seeds)
+            left -= len(seeds)
+            start += len(AIMS)  # no seed is told again
     seconds = time.monotonic() - began
     unreached = table.unreached()
     print(*table.lines(), sep="\n")

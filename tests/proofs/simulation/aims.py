@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from tests.proofs.simulation.faults import ANSWERS
-from tests.proofs.simulation.possible import ALONE, NO, REPORTED, YES, is_possible
+from tests.proofs.simulation.possible import ALONE, LOST, NO, REPORTED, YES, is_possible
 from tests.proofs.simulation.world import Place
 
 Answer = tuple[str, str]  # who is asked, and the class of the answer
@@ -87,6 +87,7 @@ UNHEARD = (  # hear comes here without asking where somebody died after the adop
     Place("hear", "the bell for poll"),
     Place("hear", "callbacks.heard"),
 )
+OF_A_KNOWN_TASK = Place("callback", "the bell for poll")
 SUBMITTING = Place("submit", "lifecycle.submitting")
 NO_NEWS, RUNNING = Place("poll", "lifecycle.no_news"), Place("poll", "lifecycle.still_running")
 AFTER_REPORTS = ("hear", "callback", "tick")  # steps that follow KIE's callbacks, or their absence
@@ -199,15 +200,19 @@ class Aim:
             is_for_all = self.answer == "several pictures" and self.place in (FAILED, EXPIRED)
             is_for_both = self.answer == "another order's task" and self.place == NO_NEWS
             yield from [rng.choice(LEADS[self.place])] * (3 if is_for_all or is_for_both else 1)
-        elif self.place.step in ("hear", "callback") and not self._is_told_early:
+        elif self.place.step in ("hear", "callback") and not self._is_of_a_known_task:
             yield "createTask", rng.choice(ALONE)
         if self.asked == "download-url":
             yield "link", "expired"
 
     def _reports(self) -> Iterator[Answer]:
-        """When KIE tells, where nobody is to know the task for a while."""
+        """When KIE tells, where that matters."""
         if self._is_told_early:
             yield "callback", "early"
+        elif self.place == OF_A_KNOWN_TASK and self.asked == "createTask" and self.answer in LOST:
+            if self.answer == "another order's task":
+                yield "callback", "once"  # of that one
+            yield "callback", "twice"
         elif self.place == RUNNING and self.asked != "callback":
             yield "callback", "lost"
         elif self.place in (UNCLEAR, GIVEN_UP) and self.answer != "unknown yet":
@@ -216,6 +221,10 @@ class Aim:
                 yield from [("callback", when)] * (2 if self.answer in OF_ANOTHER else 1)
             elif self.answer in REPORTED:
                 yield "task", "fail"  # with KIE's 501, which does not say whose task it is
+
+    @property
+    def _is_of_a_known_task(self) -> bool:
+        return self.place == OF_A_KNOWN_TASK or self._is_told_early
 
     @property
     def _is_told_early(self) -> bool:
@@ -238,11 +247,8 @@ def aim_of(seed: int) -> Aim:
     return AIMS[seed * STRIDE % len(AIMS)]
 
 
-def seeds_for(aims: Iterable[Aim], count: int, start: int) -> list[int]:
-    """So many seeds, from `start` on, of stories with these aims in turn; of any without them."""
+def seeds_for(aims: Iterable[Aim], start: int) -> list[int]:
+    """Of a story for each of these aims: the first seeds from `start` on, all of them below
+    `start + len(AIMS)`."""
     first = {aim_of(seed): seed for seed in range(start, start + len(AIMS))}
-    wanted = [first[aim] for aim in aims if aim in first]
-    if not wanted:
-        return list(range(start, start + count))
-    turns = range(-(-count // len(wanted)))
-    return [seed + turn * len(AIMS) for turn in turns for seed in wanted][:count]
+    return [first[aim] for aim in aims if aim in first]

@@ -29,7 +29,7 @@ UNTIL_TIMED_OUT = 10.0  # seconds that the product waits for an answer
 NO_WORD = 1800.0  # seconds after which the product gives up a task of which nobody told
 APPEARS_IN = 80.0  # seconds in which recordInfo may not know a new task yet
 RETRIES = (15.0, 30.0, 60.0)  # seconds to KIE's repeats of a callback that was not answered
-DURATIONS = (0.05, 1.0, 3.0, 6.0, 10.0, 16.0)  # of a task, in seconds
+DURATIONS = (0.05, 1.0, 2.0, 3.0, 6.0, 10.0)  # of a task, in seconds
 
 NO_FOR_NOW = {
     "429": (200, 429, "You have exceeded the rate limit"),

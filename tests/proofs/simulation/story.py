@@ -193,11 +193,11 @@ class Story:
         return ways.get(self.aim.place.after, otherwise)
 
     def _changes_mind(self, is_aim: bool) -> bool:
-        """By chance. In a calm story it is at the right moment (`_has_met`, `_on_death`)."""
+        """By chance. In a calm story it is at the right moment (`_change_mind`, `_on_death`)."""
         return not self.is_calm and self.rng.random() < (0.9 if is_aim else 0.2)
 
-    def _has_met(self, wish: Wish) -> None:
-        """The order has got the answer that this story is about."""
+    def _change_mind(self, wish: Wish) -> None:
+        """Where the story is about that: soon, and once more."""
         if self.aim.place.step == "cancel":
             self._at(1, self.people.cancel, wish)
         if self.aim.place.step == "take back":
@@ -282,7 +282,8 @@ class Story:
             step.dies_after = rng.randint(1, len(STEPS[step.name]))
             step.dies_in = rng.choice((0, 0, 0, 1, 2, 4))
             if aimed and rng.random() < (0.95 if self.is_calm else 0.7):
-                step.dies_at, step.dies_in = aimed.after, rng.choice((0, 0, 0, 1))
+                step.dies_at = aimed.after
+                step.dies_in = 0 if aimed == self.first else rng.choice((0, 0, 0, 1))
 
     def _on_death(self, step: Step) -> None:
         tokens = set() if step.about else step.words
@@ -320,9 +321,11 @@ class Story:
         if (asked, name) == (self.aim.asked, self.aim.answer) and order in self.people.wishes:
             self.has_met = True
             if self.is_calm:
-                self._has_met(self.people.wishes[order])
+                self._change_mind(self.people.wishes[order])
 
     def _on_accept(self, task: Task) -> None:
+        if self.is_calm and self.aim.place.step == "take back" and task.order in self.people.wishes:
+            self._change_mind(self.people.wishes[task.order])  # before it is made and stored
         if task.fate == "never ends" and self.rng.random() < 0.98:
             # Not to ask after it a thousand times until the day is over.
             self._at(self.rng.choice((10, 60)), self._power_goes, DAY)
