@@ -467,7 +467,7 @@ def thumbnail_of(image: ImageFile.ImageFile, orientation: int) -> bytes:
     small = in_srgb(small, image.info.get("icc_profile"))
     small.info.clear()
     out = io.BytesIO()
-    small.save(out, "WEBP", quality=80)
+    small.save(out, "WEBP", quality=80, method=2)  # in half the time of 4, and 4 % larger
     return out.getvalue()
 
 
