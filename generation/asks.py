@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import Prefetch, Q
+from django.db.models import F, Prefetch, Q
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -27,7 +27,7 @@ from generation.versions import digest
 from generation.wishes import OrderRefused, Wish
 from projects import access, live
 from projects.cast import members, pictures_of
-from projects.models import Character, Member, Role, Scene, Take
+from projects.models import Character, Member, Project, Role, Scene, Take
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -49,35 +49,55 @@ def ask(wish: Wish, user: User, shown_price: int) -> Ask:
 
     Raises OrderRefused, also where nobody needs to be asked.
     """
-    member = Member.objects.filter(project=wish.project, user=user).first()
     orders.check_price(orders.prepare(wish), shown_price)
-    if member is None or budget_of(user, member.project).covers(shown_price):
+    return ask_for_all([(wish, shown_price)], wish.project, user)[0]
+
+
+def ask_for_all(
+    wishes: Sequence[tuple[Wish, int]], project: Project | None, user: User
+) -> list[Ask]:
+    """Asks for several pictures of a project, each at its price, that the user's allowance does not
+    cover in all. The number of queries grows with the asks that are open already, not the others.
+
+    Raises OrderRefused where nobody needs to be asked.
+    """
+    found: list[Ask] = []
+    member = Member.objects.filter(project=project, user=user).first()
+    in_all = sum(price for _wish, price in wishes)
+    if member is None or budget_of(user, member.project).covers(in_all):
         raise OrderRefused(
             "covered", _("Nobody needs to be asked: you can order this yourself."), status=409
         )
-    written = _written(wish)
-    subject = wish.subject
-    own = [subject.pk if subject else "", written]
-    found, _new = Ask.objects.update_or_create(
-        member=member,
-        digest=hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest(),
-        answer="",
-        defaults={"price": shown_price},
-        create_defaults={
-            "price": shown_price,
-            "scene": subject if isinstance(subject, Scene) else None,
-            "character": subject if isinstance(subject, Character) else None,
-            "wish": written,
-        },
-    )
-    _tell(found)
+    drawn = {row.digest: row for row in (_drawn_up(member, *wish) for wish in wishes)}
+    with transaction.atomic():
+        Member.objects.filter(pk=member.pk).update(role=F("role"))  # who asks as well waits here
+        for known in Ask.objects.filter(member=member, digest__in=drawn, answer=""):
+            known.price = drawn.pop(known.digest).price
+            known.save(update_fields=["price"])
+            found.append(known)
+        found += Ask.objects.bulk_create(drawn.values())
+        _tell(member, *found)
     return found
+
+
+def _drawn_up(member: Member, wish: Wish, price: int) -> Ask:
+    """Not written yet."""
+    subject, written = wish.subject, _written(wish)
+    own = json.dumps([subject.pk if subject else "", written], sort_keys=True)
+    return Ask(
+        member=member,
+        digest=hashlib.sha256(own.encode()).hexdigest(),
+        price=price,
+        scene=subject if isinstance(subject, Scene) else None,
+        character=subject if isinstance(subject, Character) else None,
+        wish=written,
+    )
 
 
 def take_back(ask: Ask) -> bool:
     """False if it has been answered."""
     taken_back = bool(Ask.objects.filter(pk=ask.pk, answer="").delete()[0])
-    _tell(ask)
+    _tell(ask.member, ask)
     return taken_back
 
 
@@ -131,14 +151,13 @@ def _answer(ask: Ask, answer: Answer, word: str) -> None:
         answer=answer, word=word, answered_at=timezone.now()
     ):
         raise NotAsked(ask.pk)
-    _tell(ask)
+    _tell(ask.member, ask)
 
 
-def _tell(ask: Ask) -> None:
+def _tell(member: Member, *asks: Ask) -> None:
     """The open pages of who asks and of who is asked."""
-    member, subject = ask.member, ask.subject
-    names = ["asks", *([live.name_of(subject)] if subject else [])]
-    live.tell(live.of_user(member.user_id), *names)
+    subjects = [live.name_of(ask.subject) for ask in asks if ask.subject]
+    live.tell(live.of_user(member.user_id), "asks", *subjects)
     live.tell(live.of_user(member.project.owner_id), "asks")
 
 

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from credits.models import CreditLedger
+from generation.asks import MOST_SHOWN
 from generation.batch import retried
 from generation.board import Card, cards_of
 from generation.filters import scenes_of
@@ -140,6 +141,15 @@ class Bill:
     @property
     def is_too_much(self) -> bool:
         return self.left is not None and self.after < 0
+
+    @property
+    def asked(self) -> list[Line]:
+        """Of which the owner can be asked for a picture each: as many as the owner sees at once."""
+        return self.ready[:MOST_SHOWN]
+
+    @property
+    def asked_price(self) -> int:
+        return sum(line.order.quote.credits for line in self.asked)
 
     @property
     def mark(self) -> str:

@@ -12,11 +12,11 @@ from django.utils.translation import ngettext
 
 from credits import ledger
 from credits.amounts import credits_text
-from generation import lifecycle, orders
+from generation import asks, lifecycle, orders
 from generation.allowance import AllowanceExceeded
 from generation.batch import placed
 from generation.bill import Bill, Choices, bill_for
-from generation.models import Batch
+from generation.models import Ask, Batch
 from generation.orders import Order, Terms
 from generation.setup import setup_of
 from generation.wishes import OrderRefused
@@ -46,15 +46,36 @@ def place_bill(
         raise BillChanged from error
 
 
+def ask_for_bill(
+    project: Project, user: User, role: Role, choices: Choices, mark: str
+) -> list[Ask]:
+    """Asks the owner for what a bill said, one picture of each scene, if it still says the same.
+
+    Raises BillChanged, OrderRefused.
+    """
+    bill = _bill(project, user, role, choices, mark)
+    wanted = [(line.order.wish, line.order.quote.credits) for line in bill.asked]
+    try:
+        return asks.ask_for_all(wanted, project, user)
+    except IntegrityError as error:  # a scene has been deleted meanwhile
+        raise BillChanged from error
+
+
 def _placed(
     project: Project, user: User, role: Role, choices: Choices, key: str, mark: str
 ) -> Batch:
-    bill = bill_for(project, user, role, setup_of(project, user), choices)
-    if bill.mark != mark or not bill.ready:
-        raise BillChanged
+    bill = _bill(project, user, role, choices, mark)
     batch = Batch.objects.create(project=project, ordered_by=user, key=key)
     place_all(_placings(bill, Terms(user, key, batch=True, in_batch=batch)))
     return batch
+
+
+def _bill(project: Project, user: User, role: Role, choices: Choices, mark: str) -> Bill:
+    """As it was shown. Raises BillChanged."""
+    bill = bill_for(project, user, role, setup_of(project, user), choices)
+    if bill.mark != mark or not bill.ready:
+        raise BillChanged
+    return bill
 
 
 def place_variants(order: Order, terms: Terms, count: int) -> None:

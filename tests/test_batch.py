@@ -16,7 +16,7 @@ from django.urls import reverse
 from credits import ledger
 from generation import bill as bills
 from generation.batch import results_of
-from generation.models import Batch, Generation, ImageSettings, Price, Reason, State
+from generation.models import Ask, Batch, Generation, ImageSettings, Price, Reason, State
 from projects.models import Member, Project, Role, Scene
 from tests import stages
 from tests.open_page import OpenPage
@@ -421,6 +421,108 @@ def test_two_members_at_once_do_not_spend_an_allowance_twice(
     assert sorted(map(str, at_once(calls))) == ["302", "402"]
     assert Generation.objects.count() == 3
     assert books(project.owner) == (12_000, 1800)
+
+
+# Asking the owner for all of it
+
+
+@pytest.fixture
+def asking(client: Client, project: Project, bob: User) -> Client:
+    """Of bob, who may edit and has no allowance; there are three scenes."""
+    Member.objects.filter(user=bob).update(allowance=0)
+    for number in (1, 2, 3):
+        stages.add_scene(project, number)
+    return signed_in(bob)
+
+
+def test_whoever_has_no_allowance_asks_for_all_of_it(asking: Client, project: Project) -> None:
+    html = words(shown(asking, project))
+    assert "You can ask alice for one picture of each scene." in html
+    assert "Ask alice for 3 pictures 18 credits" in html
+    assert "Generate 3" not in html
+    response = order(asking, project, ask="yes")
+    board = asking.get(response.url).content.decode()
+    assert "alice has been asked for 3 pictures: 18 credits." in words(board)
+    assert words(board).count("Asked alice for 6 credits") == 3
+    assert {ask.price for ask in Ask.objects.all()} == {PRICE}
+    assert not Generation.objects.exists()
+    assert books(project.owner) == (20 * PRICE, 0)
+
+
+def test_what_was_asked_for_already_is_the_same_ask(asking: Client, project: Project) -> None:
+    order(asking, project, ask="yes", which="selected", scene=[project.scenes.all()[0].pk])
+    Price.objects.filter(model__model_id="seedream-3.0/2k").update(credits=700)
+    order(asking, project, ask="yes")
+    found = Ask.objects.values_list("scene__number", "price").order_by("scene__number")
+    assert list(found) == [("1", 700), ("2", 700), ("3", 700)]
+
+
+def test_one_of_each_scene_is_asked_for(asking: Client, project: Project) -> None:
+    choices = {"which": "all", "variants": "4"}
+    html = shown(asking, project, **choices)
+    assert figures(html)["Pictures"] == "12"
+    assert "Ask alice for 3 pictures 18 credits" in words(html)
+    order(asking, project, ask="yes", **choices)
+    assert Ask.objects.count() == 3
+
+
+def test_what_the_allowance_covers_is_not_asked_for(
+    asking: Client, project: Project, bob: User
+) -> None:
+    html = shown(asking, project)
+    Member.objects.filter(user=bob).update(allowance=3 * PRICE)
+    response = order(asking, project, html, ask="yes")
+    assert response.status_code == 409
+    assert "Nobody needs to be asked" in words(response.content.decode())
+    assert not Ask.objects.exists()
+
+
+def test_the_owner_asks_nobody(client: Client, project: Project) -> None:
+    stages.add_scene(project, 1)
+    assert order(client, project, ask="yes").status_code == 409
+    assert not Ask.objects.exists()
+
+
+def test_nothing_is_asked_for_that_did_not_stand_there(asking: Client, project: Project) -> None:
+    html = shown(asking, project)
+    stages.add_scene(project, 4)
+    assert order(asking, project, html, ask="yes").status_code == 409
+    assert not Ask.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_clicks_at_once_ask_once(asking: Client, project: Project, bob: User) -> None:
+    clients = [signed_in(bob) for _ in range(3)]
+    pages = [shown(one, project) for one in clients]
+    calls = [
+        lambda c=c, page=page: order(c, project, page, ask="yes").status_code
+        for c, page in zip(clients, pages, strict=True)
+    ]
+    assert at_once(calls) == [302, 302, 302]
+    assert Ask.objects.count() == 3
+
+
+def test_as_many_queries_for_3_asks_as_for_80(asking: Client, project: Project) -> None:
+    def queries() -> int:
+        html = shown(asking, project)
+        with CaptureQueriesContext(connection) as captured:
+            assert order(asking, project, html, ask="yes").status_code == 302
+        return len(captured)
+
+    few = queries()
+    Ask.objects.all().delete()
+    for number in range(4, 81):
+        stages.add_scene(project, number)
+    assert queries() == few
+    assert Ask.objects.count() == 80
+
+
+def test_no_more_is_asked_for_than_the_owner_sees(asking: Client, project: Project) -> None:
+    for number in range(4, 105):
+        stages.add_scene(project, number)
+    assert "Ask alice for 100 pictures 600 credits" in words(shown(asking, project))
+    order(asking, project, ask="yes")
+    assert Ask.objects.count() == 100
 
 
 # What became of it

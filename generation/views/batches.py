@@ -17,12 +17,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from generation import batch as batches
-from generation.batch import batch_for, results_of
+from generation.batch import Results, batch_for, results_of
 from generation.batch_form import BillForm, OrderForm
 from generation.bill import MOST, Bill, bill_for
 from generation.filters import scenes_of
+from generation.models import Ask
 from generation.setup import Setup, setup_of
-from generation.several import BillChanged, place_bill
+from generation.several import BillChanged, ask_for_bill, place_bill
 from generation.standing import standings_of
 from generation.templatetags.money import in_credits
 from generation.versions import digest
@@ -42,8 +43,8 @@ FIT = "fit"  # `show` with this value sets the limit to what there is
 def bill(request: Request, project_id: str) -> HttpResponse:
     """What would be ordered, and what would not.
 
-    A POST orders it, if that is still what stood there; with `show` it shows the bill for what was
-    changed in the form.
+    A POST orders it, or with `ask` asks the owner for it, if that is still what stood there; with
+    `show` it shows the bill for what was changed in the form.
     """
     project = access.project_for(request.user, project_id, Role.EDITOR)
     if request.method != "POST" or "show" in request.POST:
@@ -99,21 +100,38 @@ def _order(request: Request, project: Project, key: str, mark: str) -> HttpRespo
         return _page(request, project)
     role = access.require(request.user, project)
     try:
-        placed = place_bill(project, request.user, role, form.choices, key, mark)
+        if "ask" in request.POST:
+            asked = ask_for_bill(project, request.user, role, form.choices, mark)
+            messages.success(request, _asked_words(project, asked))
+        else:
+            placed = place_bill(project, request.user, role, form.choices, key, mark)
+            messages.success(request, _placed_words(results_of(placed)))
     except BillChanged:
         messages.error(request, _("The bill has changed. Nothing was ordered; look at it again."))
         return _page(request, project, HTTPStatus.CONFLICT)
     except OrderRefused as refused:
         messages.error(request, refused.words)
         return _page(request, project, HTTPStatus(refused.status))
-    results = results_of(placed)
+    return redirect("generation:board", project.pk)
+
+
+def _placed_words(results: Results) -> str:
     words = ngettext(
         "%(count)d picture ordered: %(held)s.",
         "%(count)d pictures ordered: %(held)s.",
         results.total,
     )
-    messages.success(request, words % {"count": results.total, "held": in_credits(results.held)})
-    return redirect("generation:board", project.pk)
+    return words % {"count": results.total, "held": in_credits(results.held)}
+
+
+def _asked_words(project: Project, asked: list[Ask]) -> str:
+    words = ngettext(
+        "%(name)s has been asked for %(count)d picture: %(price)s.",
+        "%(name)s has been asked for %(count)d pictures: %(price)s.",
+        len(asked),
+    )
+    price = in_credits(sum(ask.price for ask in asked))
+    return words % {"name": project.owner.username, "count": len(asked), "price": price}
 
 
 def _page(request: Request, project: Project, status: HTTPStatus = HTTPStatus.OK) -> HttpResponse:
