@@ -26,7 +26,7 @@ import pytest
 import requests
 from PIL import Image, ImageChops
 
-from generation.kie.sandbox import Options, Sandbox
+from generation.kie.sandbox import Options, Sandbox, account
 from generation.kie.sandbox.drawing import FONT, draw
 from generation.kie.sandbox.faults import CREATE_ANSWERS, FAILURES, Faults
 from generation.kie.sandbox.records import file_names
@@ -469,6 +469,14 @@ def test_some_models_show_one_pending_state_only(model: str, states: set[str]) -
         task = sandbox.account.tasks.get(kie.order(request))
     assert task
     assert {task.state(task.created + s) for s in range(0, 1000, 50)} == states
+
+
+def test_pictures_can_be_there_before_anybody_fetches_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = threading.Event()
+    monkeypatch.setattr(account, "draw", lambda *_: drawn.set() or b"a picture")
+    with Sandbox(Options(seconds=0.03, draw_ahead=True)) as sandbox:
+        Client(sandbox).order()
+        assert drawn.wait(30)
 
 
 def test_queuing_is_a_wish() -> None:

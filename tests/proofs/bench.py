@@ -101,7 +101,7 @@ def stand(seconds: float, callbacks: bool, spread: float = SPREAD) -> Stand:
             creates=5000,
             seconds=seconds,
             callbacks=callbacks,
-            sandbox=(f"--spread {spread}", "--largest-edge 1024"),
+            sandbox=(f"--spread {spread}", "--largest-edge 1024", "--draw-ahead"),
             environment=TWO_WORKERS,
         )
     )

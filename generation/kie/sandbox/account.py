@@ -46,6 +46,7 @@ class Options:
     hidden_seconds: float = 3.0
     slow_seconds: float = 30.0
     largest_edge: int = LARGEST_EDGE  # pixels; pictures are drawn no larger
+    draw_ahead: bool = False  # a picture is there when its task ends, not drawn when it is fetched
     log: Callable[[str], None] = lambda line: None
 
 
@@ -67,8 +68,8 @@ class Account:
         self.faults = Faults(options.faults, options.seed)
         self.throttle = Throttle()
         self.journal = Journal(options.journal)
-        self.callbacks = Callbacks(self.tasks, self.journal, options)
         self.pictures = Pictures(options.largest_edge, self.picture_for)
+        self.callbacks = Callbacks(self.tasks, self.journal, options, self.pictures.draw)
         self.received: deque[dict[str, Any]] = deque(maxlen=1000)  # createTask bodies
         self._lengths = random.Random(options.seed)  # noqa: S311
         self.fetched: set[str] = set()  # pictures that were asked for, for what happens once
@@ -105,7 +106,7 @@ class Throttle:
 
 
 class Pictures:
-    """Draws what is fetched, two at a time, and keeps the last ones."""
+    """Draws two at a time, and keeps the last ones."""
 
     MOST_BYTES = 64_000_000
 
@@ -117,6 +118,12 @@ class Pictures:
         self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
         self._desk = threading.Semaphore(2)
+
+    def draw(self, task: Task) -> None:
+        """All that a task brings, before anybody fetches it."""
+        if not task.failure:
+            for index in range(len(records.file_names(task))):
+                self.of(task, index)
 
     def of(self, task: Task, index: int) -> bytes:
         found = self._find((task.id, index))

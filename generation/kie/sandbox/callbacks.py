@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from generation.kie.sandbox.account import Options
 
 TIMEOUT = 15.0  # seconds; KIE gives up on an answer after as many
+AHEAD = 2.0  # seconds before its end that a task's pictures are drawn, with `draw_ahead`
+DRAWING = -1  # in place of the number of an attempt
 SILENT = {"callback_lost", "callback_early"}  # nothing is sent at the end
 
 
@@ -36,12 +38,15 @@ class Callbacks:
     """One thread watches the clock, each callback has one of its own (KIE takes two tasks a second,
     so they stay few). All are daemons: the process may end at once."""
 
-    def __init__(self, tasks: Tasks, journal: Journal, options: Options) -> None:
+    def __init__(
+        self, tasks: Tasks, journal: Journal, options: Options, draw: Callable[[Task], None]
+    ) -> None:
         self.base = ""  # the sandbox's own address, known once it listens
         self.sent: deque[dict[str, Any]] = deque(maxlen=1000)
         self._tasks = tasks
         self._journal = journal
         self._options = options
+        self._draw = draw
         self._due: list[tuple[float, int, Task, int]] = []
         self._number = itertools.count()
         self._wake = threading.Condition()
@@ -58,8 +63,11 @@ class Callbacks:
             self._wake.notify()
 
     def watch(self, task: Task) -> None:
-        if task.ends is not None:
-            self._put(task.ends, task, 0)
+        if task.ends is None:
+            return
+        if self._options.draw_ahead:
+            self._put(task.ends - AHEAD, task, DRAWING)
+        self._put(task.ends, task, 0)
 
     def send(self, task: Task) -> int:
         """Calls back now; the HTTP status of the answer, 0 when none came."""
@@ -106,7 +114,9 @@ class Callbacks:
                 if self._stopped:
                     return
                 _, _, task, attempt = heapq.heappop(self._due)
-            if attempt == 0:
+            if attempt == DRAWING:
+                _in_background(self._draw, task)
+            elif attempt == 0:
                 self._end(task)
             else:
                 _in_background(self._deliver, task, attempt)

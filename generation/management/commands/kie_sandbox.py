@@ -49,6 +49,7 @@ class Command(BaseCommand):
             metavar="PIXELS",
             help="pictures are drawn no larger, which is quicker",
         )
+        add("--draw-ahead", action="store_true", help="pictures are there when their task ends")
         add("--seed", type=int, default=0, help="of the faults that come by chance")
         add(
             "--fault",
