@@ -73,7 +73,8 @@ def ask_for_all(
         Member.objects.filter(pk=member.pk).update(role=F("role"))  # who asks as well waits here
         for known in Ask.objects.filter(member=member, digest__in=drawn, answer=""):
             known.price = drawn.pop(known.digest).price
-            known.save(update_fields=["price"])
+            # Not save(): it may be taken back just now.
+            Ask.objects.filter(pk=known.pk).update(price=known.price)
             found.append(known)
         found += Ask.objects.bulk_create(drawn.values())
         _tell(member, *found)
