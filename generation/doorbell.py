@@ -1,8 +1,8 @@
 """Tells the workers that rows want their next step. The rows are the truth; a bell may get lost.
 
 A bell says only which step is wanted: the worker who hears it takes the row that is next and rings
-for the one after it. One that has not been answered is not rung again for three seconds, so that
-the tick does not fill the queues while the workers are busy or gone.
+for the one after it. While one still waits in its queue it is not rung again, so that the tick does
+not fill the queues while the workers are busy or gone.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from django.db import transaction
 from redis import Redis
 from redis.exceptions import RedisError
 
+from projects.ids import new_id
+
 log = logging.getLogger(__name__)
 
-UNANSWERED_SECONDS = 3
 TICK_SECONDS = 30  # without a sign of the tick, it is missed
 QUEUES = {
     "submit": "orders",
@@ -39,14 +40,6 @@ def ring(step: str) -> None:
     transaction.on_commit(partial(_ring, step))
 
 
-def answered(step: str) -> None:
-    """The step has begun: the next bell for it may ring at once."""
-    try:
-        redis().delete(_key(step))
-    except RedisError as error:  # it falls silent by itself
-        log.warning("[Queue] %s: %s", step, error)
-
-
 def ticked() -> None:
     """The tick is alive."""
     with suppress(RedisError):
@@ -59,13 +52,10 @@ def is_ticking() -> bool:
 
 
 def _ring(step: str) -> None:
+    queue = django_rq.get_queue(QUEUES[step], connection=redis(), commit_mode="auto")
+    name = f"{step}-"
     try:
-        if redis().set(_key(step), 1, nx=True, ex=UNANSWERED_SECONDS):
-            queue = django_rq.get_queue(QUEUES[step], commit_mode="auto")
-            queue.enqueue(f"generation.jobs.{step}")
+        if not any(bell.startswith(name) for bell in queue.get_job_ids()):
+            queue.enqueue(f"generation.jobs.{step}", job_id=name + new_id())
     except RedisError as error:  # the order stands; the tick rings when Redis is back
         log.warning("[Queue] No bell for %s: %s", step, error)
-
-
-def _key(step: str) -> str:
-    return f"bell:{step}"

@@ -85,7 +85,6 @@ def step(function: Callable[[], None]) -> Callable[[], None]:
 
     @wraps(function)
     def run() -> None:
-        doorbell.answered(function.__name__)
         try:
             function()
         except lifecycle.LeaseLost as lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -122,12 +123,16 @@ class Workers:
     def __init__(self, world: World, redis: Redis, name: str, number: int, bells: Bells) -> None:
         self.world, self.redis, self.name, self.bells = world, redis, name, bells
         self.idle = number
-        self.waiting: list[str] = []
+        self.waiting: list[tuple[str, str]] = []
+        self.ids: list[str] = []  # of the jobs that no worker has taken; some are late to be seen
         self.is_off = False
         self.on_job: Callable[[Step], None] = lambda step: None
 
-    def enqueue(self, job: str, *_: Any) -> SimpleNamespace:
-        """What `queue.enqueue` does; the arguments of a job, should it have any, are not kept."""
+    def get_job_ids(self) -> list[str]:
+        self.redis._asked("LRANGE")
+        return self.ids
+
+    def enqueue(self, job: str, *, job_id: str) -> SimpleNamespace:
         self.redis._asked("RPUSH")
         rng, bells = self.world.rng, self.bells
         step = self.world.step
@@ -137,22 +142,27 @@ class Workers:
             return SimpleNamespace()
         for _copy in range(1 + (rng.random() < bells.doubled)):
             delay = rng.uniform(0.5, 20) if rng.random() < bells.delayed else 0.001
-            self.world.later(delay, lambda: self.hear(job.rpartition(".")[2]))
+            self.ids.append(job_id)
+            self.world.later(delay, lambda: self.hear(job.rpartition(".")[2], job_id))
         return SimpleNamespace()
 
     def flush(self) -> None:
         self.waiting.clear()
+        self.ids.clear()
 
-    def hear(self, job: str) -> None:
+    def hear(self, job: str, job_id: str = "") -> None:
         """A bell arrives."""
-        self.waiting.append(job)
+        self.waiting.append((job, job_id))
         self.look()
 
     def look(self) -> None:
         """Idle workers take what waits."""
         while self.idle and self.waiting and not (self.is_off or self.redis.is_down):
             last = self.world.rng.random() < self.bells.reordered
-            self._do(self.waiting.pop(-1 if last else 0))
+            job, job_id = self.waiting.pop(-1 if last else 0)
+            with suppress(ValueError):  # it was flushed away, or is none of the queue's
+                self.ids.remove(job_id)
+            self._do(job)
 
     def _do(self, job: str) -> None:
         self.idle -= 1
