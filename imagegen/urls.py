@@ -6,6 +6,7 @@ from django.urls import include, path, register_converter
 from projects.ids import IdConverter
 
 register_converter(IdConverter, "id")  # before the includes, which use it
+admin.autodiscover()
 
 urlpatterns = [
     path("", include("projects.urls")),

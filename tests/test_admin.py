@@ -14,9 +14,9 @@ from html import unescape
 from typing import Any
 
 import pytest
-from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.core.checks import ERROR, run_checks
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -44,6 +44,7 @@ from generation.models import (
     State,
 )
 from generation.pricing import quote
+from imagegen.urls import admin
 from projects.models import ApiToken, Character, Invitation, Member, Project, Scene, Take
 from projects.pictures import Picture, check, store
 from tests import stages
@@ -107,6 +108,10 @@ def text(answer: Any) -> str:
 
 
 LISTS = [list_of(kind) for kind in admin.site._registry if kind._meta.app_label in OURS]
+
+
+def test_nothing_is_wrong_in_the_eyes_of_django() -> None:
+    assert [found for found in run_checks() if found.level >= ERROR] == []
 
 
 # Who gets in
