@@ -19,7 +19,8 @@ from tests.proofs.verdict import CASE_RULES, Case, Task
 
 ALICE = Customer("alice", "token", 1)
 TASK = Task("t1", "http://site/kie/callback/g1/tag", frozenset({"callback_twice"}), "success", 2)
-ROW = {"id": "g1", "state": "done", "reason": "", "task_id": "t1"}
+ROW = {"id": "g1", "state": "done", "reason": "", "task_id": "t1", "died_sending": False}
+LOST = ROW | {"state": "review", "reason": "lost"}
 
 
 def wish(**told: Any) -> Wish:
@@ -54,9 +55,8 @@ def broken_rules(case: Case) -> set[str]:
         GOOD,
         failed(),
         replace(GOOD, moved={"hold": 0, "release": 0}),  # late, so it is free
-        replace(
-            failed(), tasks=[], refusals=[502], order=ROW | {"state": "review", "reason": "lost"}
-        ),
+        replace(failed(), tasks=[], refusals=[502], order=LOST),
+        replace(failed(), tasks=[], refusals=[422], order=LOST | {"died_sending": True}),
         Case(wish(placed=False, order_ids=set()), None, 80, [], []),
     ],
 )
@@ -66,7 +66,6 @@ def test_what_is_as_it_must_be(case: Case) -> None:
     assert broken_rules(case) == set()
 
 
-LOST = ROW | {"state": "review", "reason": "lost"}
 BROKEN: dict[str, list[Case]] = {
     "every_answer_was_one_that_fits": [replace(GOOD, wish=wish(oddities=["HTTP 404"]))],
     "what_was_placed_stands_once": [
@@ -84,6 +83,7 @@ BROKEN: dict[str, list[Case]] = {
         replace(GOOD, tasks=[replace(TASK, faults=frozenset({"result_junk"}))]),
         failed(order=ROW | {"state": "failed", "reason": "unsafe"}),
         replace(failed(), tasks=[TASK], order=LOST),
+        replace(failed(), tasks=[], refusals=[422], order=LOST),
     ],
     "a_picture_that_was_told_of_is_there": [failed(tasks=[TASK]), failed(tasks=[TASK], order=LOST)],
     "the_picture_comes_from_its_own_task": [replace(GOOD, order=ROW | {"task_id": "t9"})],

@@ -158,7 +158,11 @@ def _endings(case: Case) -> set[tuple[str, str]]:
     """The (state, reason) pairs that what KIE did can lead to."""
     lost = ("review", "lost")
     if not case.tasks:
-        return {("failed", "unsafe")} if 422 in case.refusals else {lost}
+        if 422 not in case.refusals:
+            return {lost}
+        # Whoever asked may have died before it could write down KIE's no.
+        died = case.order and case.order["died_sending"]
+        return {("failed", "unsafe"), *([lost] if died else [])}
     found: set[tuple[str, str]] = set()
     for task in case.tasks:
         reasons = [name for fault, name in SPOILT.items() if fault in task.faults]
@@ -244,7 +248,13 @@ def read_cases(
         )
 
 
-ORDERS = "SELECT * FROM generation_generation"
+ORDERS = """
+SELECT *, EXISTS (
+    SELECT 1 FROM generation_event e
+    WHERE e.generation_id = g.id AND e.message = 'The worker died while it was sending'
+) AS died_sending
+FROM generation_generation g
+"""
 ENTRIES = "SELECT * FROM credits_ledgerentry WHERE reference LIKE 'generation:%'"
 PICTURES = """
 SELECT o.generation_id, o.url, t.image, t.thumbnail, t.size, t.sha256, t.width, t.height
