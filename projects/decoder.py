@@ -1,7 +1,10 @@
-"""The child process that decodes one picture: started by projects/pictures.py, never imported.
+"""The process that decodes pictures: started by projects/decoders.py, never imported.
 
-    python -I decoder.py PNG|JPEG|WEBP  < the file  > one line of JSON, then the thumbnail (WebP)
-    python -I decoder.py PNG|JPEG|WEBP BYTES PIXELS EDGE  < …  > …, then a JPEG of at most those
+Its standard input is a socket. Each message is one picture: its words, and two open files, the one
+to read and the one to answer into. It forks a child for it, and answers with the child's exit code.
+
+    PNG|JPEG|WEBP                      → one line of JSON, then the thumbnail (WebP)
+    PNG|JPEG|WEBP BYTES PIXELS EDGE    → …, then a JPEG of at most those
 
 The line is {"width", "height", "parts"}, or {"fault": a code of BadPicture}. The parts, one behind
 the other, are the file to keep: [from, to] is a piece of the file that came, and a string is new
@@ -9,8 +12,8 @@ bytes in base64. What is kept has been decoded whole, and has nothing but the pi
 pixels, its colours, and which way up it is. Comments, EXIF (the place where it was taken), XMP,
 previews, other files and programs stay behind.
 
-Whatever else ends this process (a signal, an exit code) is for the parent to judge. It imports
-nothing of ours and not Django, so that it starts in a twentieth of a second.
+Whatever else ends the child (a signal, an exit code) is for whoever asked to judge. This process
+itself looks at no picture. It imports nothing of ours and not Django: it is small, and starts fast.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 import resource
+import socket
 import struct
 import sys
 import warnings
@@ -150,10 +155,27 @@ class Clean:
 
 
 def main() -> None:
+    line = socket.socket(fileno=sys.stdin.fileno())
+    with suppress(ConnectionError):  # whoever started this process is gone
+        while True:
+            words, files, _, _ = socket.recv_fds(line, 100, 2)
+            if not words:
+                return None
+            child = os.fork()
+            if not child:
+                line.close()
+                return decode_one(words.decode().split(), *files)
+            for file in files:
+                os.close(file)
+            line.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+
+
+def decode_one(words: Sequence[str], file: int, into: int) -> None:
     limit_this_process()
-    kind, *limits = sys.argv[1:]
-    found, picture = answer(sys.stdin.buffer.read(), kind, [int(limit) for limit in limits])
-    sys.stdout.buffer.write(json.dumps(found).encode() + b"\n" + picture)
+    kind, *limits = words
+    with open(file, "rb") as given, open(into, "wb") as taken:
+        found, picture = answer(given.read(), kind, [int(limit) for limit in limits])
+        taken.write(json.dumps(found).encode() + b"\n" + picture)
 
 
 def answer(data: bytes, kind: str, limits: Sequence[int] = ()) -> tuple[dict[str, Any], bytes]:

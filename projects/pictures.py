@@ -1,7 +1,7 @@
 """Pictures from outside: what they are, their thumbnails, and where they are kept.
 
-The only code that decodes bytes from outside; it does so in a child process (projects/decoder.py)
-with limits of its own, so that no file can take the worker with it.
+The only code that has bytes from outside decoded: by a process (projects/decoder.py) with limits of
+its own, so that no file can take the worker with it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ import hashlib
 import json
 import logging
 import signal
-import subprocess
-import sys
 import tempfile
 from base64 import b64decode
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from boto3.exceptions import Boto3Error
@@ -25,13 +22,13 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from projects import decoders
+
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 40_000_000
 MAX_PIXELS = 50_000_000  # the decoder's own limits
 MAX_EDGE = 16_384
-WALL_SECONDS = 15
-DECODER = Path(__file__).with_name("decoder.py")
 STORAGE_ERRORS = (OSError, Boto3Error, BotoCoreError, ClientError)
 
 FAULTS: dict[str, Promise] = {
@@ -195,23 +192,18 @@ def _kind_of(data: bytes) -> Kind:
 def _decode(data: bytes, kind: Kind, *limits: str) -> tuple[dict[str, Any], bytes]:
     """The decoder's answer: what it found, and the thumbnail, or with limits the copy.
 
-    It answers into a file, which its limits bound; a pipe it could fill for ever. It gets no
-    environment: no key of ours is its business.
+    It answers into a file, which its limits bound; a pipe it could fill for ever.
     """
-    with tempfile.TemporaryFile() as answer:
+    with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as answer:
         try:
-            ended = subprocess.run(
-                [sys.executable, "-I", str(DECODER), kind.name, *limits],
-                input=data,
-                stdout=answer,
-                env={},
-                timeout=WALL_SECONDS,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DecoderSlow(f"slower than {WALL_SECONDS} s") from error
+            file.write(data)
+            file.seek(0)
+            code = decoders.decode(" ".join([kind.name, *limits]), file, answer)
+        except decoders.Slow as error:
+            raise DecoderSlow(str(error)) from error
         except OSError as error:
             raise DecoderDown(str(error)) from error
-        _judge(ended.returncode)
+        _judge(code)
         answer.seek(0)
         found: dict[str, Any] = json.loads(answer.readline())
         if "fault" in found:
@@ -219,15 +211,15 @@ def _decode(data: bytes, kind: Kind, *limits: str) -> tuple[dict[str, Any], byte
         return found, answer.read()
 
 
-def _judge(returncode: int) -> None:
+def _judge(code: int) -> None:
     """A signal that the picture caused is its fault; any other bad end is this machine's."""
-    if returncode == -signal.SIGXCPU:
+    if code == -signal.SIGXCPU:
         raise BadPicture("too_costly")
-    if returncode in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGFPE):
-        log.error("The picture decoder crashed: %s", signal.Signals(-returncode).name)
+    if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGFPE):
+        log.error("The picture decoder crashed: %s", signal.Signals(-code).name)
         raise BadPicture("broken")
-    if returncode != 0:
-        raise DecoderDown(f"the decoder ended with {returncode}")
+    if code != 0:
+        raise DecoderDown(f"the decoder ended with {code}")
 
 
 def _keep(name: str, data: bytes, content_type: str) -> str:

@@ -75,12 +75,13 @@ def test_only_access_fetches_a_project_for_a_request() -> None:
 
 
 def test_only_pictures_decodes_what_comes_from_outside() -> None:
-    """It has a process for it (decoder.py). What the sandbox opens, it has drawn itself."""
+    """Through decoders.py, whose processes do it. What the sandbox opens, it has drawn itself."""
     program = places(r"\bPIL\b", lambda path: not path.startswith("generation/kie/sandbox/"))
     assert program == {"projects/decoder.py"}
-    assert places(r'"decoder\.py"|import decoder', lambda path: path != "projects/decoder.py") == {
-        "projects/pictures.py"
-    }
+    assert places(
+        r'"decoder\.py"|import decoder\b', lambda path: path != "projects/decoder.py"
+    ) == {"projects/decoders.py"}
+    assert places(r"import decoders\b") == {"projects/pictures.py"}
 
 
 def test_every_setting_from_the_environment_is_explained() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import runpy
 import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -21,11 +24,12 @@ import pytest
 from PIL import Image, ImageCms, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from projects import pictures
+from projects import decoders, pictures
 from projects.pictures import BadPicture, DecoderDown, check
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 RED, BLUE = (200, 30, 30), (30, 30, 200)
+PROGRAM = decoders.DECODER.read_text()
 
 
 def drawing(width: int = 120, height: int = 80, mode: str = "RGB") -> Image.Image:
@@ -442,16 +446,16 @@ def test_no_picture_takes_512_mb(kind: str, side: int, options: dict[str, Any], 
 
 
 def largest_decoder(work: Callable[[], object]) -> int:
-    """Megabytes of the child process that `work` starts, by the kernel's count."""
+    """Megabytes of the process in which `work` has a picture decoded, by the kernel's count."""
+    check(encoded(drawing(), "PNG"))
+    decoder = decoders.idle[-1].process.pid  # the next one to be asked
     peaks = [0]
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.002):
-            for child in children():
+            for child in children(decoder):
                 with suppress(OSError):
-                    if b"decoder.py" not in Path(f"/proc/{child}/cmdline").read_bytes():
-                        continue  # still this process, about to become the decoder
                     status = Path(f"/proc/{child}/status").read_text()
                     if found := re.search(r"VmHWM:\s+(\d+) kB", status):
                         peaks.append(int(found[1]) // 1024)
@@ -478,7 +482,7 @@ def test_a_png_has_all_its_pixels_and_no_more(colour: int, bits: int, interlaced
 
     240 files: the decoder is asked in this process, where each takes a millisecond.
     """
-    answer = runpy.run_path(str(pictures.DECODER))["answer"]
+    answer = runpy.run_path(str(decoders.DECODER))["answer"]
     for width, height in [(1, 1), (2, 3), (9, 5), (16, 17)]:
         size = sum(
             rows * (1 + (columns * {0: 1, 2: 3, 4: 2, 6: 4}[colour] * bits + 7) // 8)
@@ -558,97 +562,141 @@ def test_a_jpeg_of_nothing_but_marker_bytes_is_read_once() -> None:
 # The child process
 
 
-def decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -> None:
-    """Another program in the decoder's place."""
-    path = tmp_path / "decoder.py"
-    path.write_text(program)
-    monkeypatch.setattr(pictures, "DECODER", path)
+@pytest.fixture
+def decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Puts another program in the decoder's place."""
+
+    def replace(program: str) -> None:
+        path = tmp_path / "decoder.py"
+        path.write_text(program)
+        monkeypatch.setattr(decoders, "DECODER", path)
+        decoders.rest()
+
+    yield replace
+    decoders.rest()
 
 
 def real_decoder_but(old: str, new: str) -> str:
-    program = pictures.DECODER.read_text()
-    assert old in program
-    return program.replace(old, new)
+    assert old in PROGRAM
+    return PROGRAM.replace(old, new)
 
 
-def test_a_picture_that_takes_too_long_to_open(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def decoder_that(does: str) -> str:
+    """The real one, which does this when it is about to open a picture."""
+    return real_decoder_but(
+        "    kind, *limits = words\n", f"    {does}\n    kind, *limits = words\n"
+    )
+
+
+def test_a_picture_that_takes_too_long_to_open(decoder: Callable[[str], None]) -> None:
     """The real decoder with a tenth of its time, and a JPEG whose last scan comes 9,000 times."""
     data = encoded(Image.new("RGB", (3000, 3000), RED), "JPEG", progressive=True)
     last_scan = data.rindex(b"\xff\xda")
     slow = data[:-2] + data[last_scan:-2] * 9_000 + data[-2:]
     assert len(slow) < 1_000_000
-    decoder(monkeypatch, tmp_path, real_decoder_but("CPU_SECONDS = 10", "CPU_SECONDS = 1"))
+    decoder(real_decoder_but("CPU_SECONDS = 10", "CPU_SECONDS = 1"))
     assert refusal(slow) == "too_costly"
     assert check(data).width == 3000
 
 
-def test_a_picture_that_wants_too_much_memory(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    program = real_decoder_but("MEMORY_BYTES = 700_000_000", "MEMORY_BYTES = 80_000_000")
-    decoder(monkeypatch, tmp_path, program)
+def test_a_picture_that_wants_too_much_memory(decoder: Callable[[str], None]) -> None:
+    decoder(real_decoder_but("MEMORY_BYTES = 700_000_000", "MEMORY_BYTES = 80_000_000"))
     assert refusal(png(7_000, 7_000, zeros(7_000 * 7_001), bits=8)) == "too_costly"
     assert check(encoded(drawing(), "PNG")).width == 120
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE"])
-def test_a_picture_that_crashes_the_decoder(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
-    decoder(monkeypatch, tmp_path, f"import os, signal; os.kill(os.getpid(), signal.{name})")
+def test_a_picture_that_crashes_the_decoder(decoder: Callable[[str], None], name: str) -> None:
+    decoder(decoder_that(f"import signal; os.kill(os.getpid(), signal.{name})"))
     assert refusal(encoded(drawing(), "PNG")) == "broken"
 
 
 @pytest.mark.parametrize(
-    "program",
-    [
-        "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-        "import a_module_that_is_missing",
-        "import time; time.sleep(60)",
-    ],
+    "does", ["import signal; os.kill(os.getpid(), signal.SIGKILL)", "import time; time.sleep(60)"]
 )
+@pytest.mark.parametrize("is_child", [True, False])
 def test_a_decoder_that_fails_by_itself_is_not_the_pictures_fault(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
+    monkeypatch: pytest.MonkeyPatch, decoder: Callable[[str], None], does: str, is_child: bool
 ) -> None:
-    monkeypatch.setattr(pictures, "WALL_SECONDS", 1)
-    decoder(monkeypatch, tmp_path, program)
+    monkeypatch.setattr(decoders, "WALL_SECONDS", 1)
+    decoder(decoder_that(does) if is_child else f"import os; {does}")
+    with pytest.raises(DecoderDown):
+        check(encoded(drawing(), "PNG"))
+
+
+def test_a_decoder_that_does_not_start(decoder: Callable[[str], None]) -> None:
+    decoder("import a_module_that_is_missing")
     with pytest.raises(DecoderDown):
         check(encoded(drawing(), "PNG"))
 
 
 def test_a_machine_that_cannot_start_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoders.rest()
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(DecoderDown):
         check(encoded(drawing(), "PNG"))
 
 
 def test_the_decoder_cannot_fill_our_memory_and_knows_no_secrets(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, decoder: Callable[[str], None]
 ) -> None:
     """A taken-over decoder answers for ever, or with the keys that its parent has."""
-    flood = real_decoder_but(
-        "if __name__",
-        "limit_this_process()\nwhile True: os.write(1, bytes(1_000_000))\nif __name__",
-    ).replace("import io\n", "import io\nimport os\n")
-    decoder(monkeypatch, tmp_path, flood)
+    decoder(decoder_that("while True: os.write(into, bytes(1_000_000))"))
     with pytest.raises(DecoderDown, match="ended with 1"):
         check(encoded(drawing(), "PNG"))
     monkeypatch.setenv("KIE_API_KEY", "a secret")
-    decoder(
-        monkeypatch,
-        tmp_path,
-        "import json, os; print(json.dumps("
-        "{'width': len([k for k in os.environ if k != 'LC_CTYPE']), 'height': 0, 'parts': []}))",
-    )
+    decoder(answering("len([k for k in os.environ if k != 'LC_CTYPE'])"))
     assert check(encoded(drawing(), "PNG")).width == 0
+
+
+def answering(width: str) -> str:
+    """A decoder that finds every picture as wide as this expression says."""
+    answer = f"json.dumps({{'width': {width}, 'height': 0, 'parts': []}})"
+    return decoder_that(f"os.write(into, {answer}.encode()); return")
+
+
+def test_a_picture_meets_no_other(decoder: Callable[[str], None]) -> None:
+    """A decoder that stays; but for each picture a process that has just been born."""
+    decoder(answering("os.getpid()"))
+    parents = [(check(encoded(drawing(), "PNG")).width, decoders.idle[0].process.pid) for _ in "12"]
+    (first, parent), (second, the_same) = parents
+    assert first != second
+    assert parent == the_same
+    assert parent not in (first, second)
+
+
+def test_a_decoder_that_is_gone_is_replaced() -> None:
+    check(encoded(drawing(), "PNG"))
+    (decoder,) = decoders.idle
+    decoder.process.kill()
+    decoder.process.wait()
+    assert check(encoded(drawing(), "PNG")).width == 120
+    assert len(decoders.idle) == 1
+
+
+def test_several_at_once_have_each_their_own() -> None:
+    decoders.rest()
+    data = encoded(drawing(), "PNG")
+    with ThreadPoolExecutor(3) as threads:
+        assert [p.width for p in threads.map(check, [data] * 6)] == [120] * 6
+    assert 1 <= len(decoders.idle) <= 3
+
+
+def test_a_fork_leaves_its_parents_decoders_alone() -> None:
+    check(encoded(drawing(), "PNG"))
+    before = decoders.idle[0].process.pid
+    child = os.fork()
+    if not child:
+        os._exit(len(decoders.idle))
+    assert os.waitpid(child, 0)[1] == 0
+    check(encoded(drawing(), "PNG"))
+    assert decoders.idle[0].process.pid == before
 
 
 def test_the_decoder_needs_nothing_of_ours() -> None:
     """It starts fast because it imports neither Django nor us."""
     program = (
-        f"import runpy, sys; runpy.run_path({str(pictures.DECODER)!r});"
+        f"import runpy, sys; runpy.run_path({str(decoders.DECODER)!r});"
         "print([m for m in sys.modules if m.split('.')[0] in ('django', 'projects', 'boto3')])"
     )
     ended = subprocess.run(
@@ -657,19 +705,39 @@ def test_the_decoder_needs_nothing_of_ours() -> None:
     assert ended.stdout.strip() == "[]"
 
 
-def test_no_process_is_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Not even one that has to be stopped."""
+def test_no_process_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, decoder: Callable[[str], None]
+) -> None:
+    """But the one that waits for the next picture. Not even one that has to be stopped."""
+    decoders.rest()
     before = children()
     check(encoded(drawing(), "PNG"))
-    refusal(PNG_START)
-    monkeypatch.setattr(pictures, "WALL_SECONDS", 0.5)
-    decoder(monkeypatch, tmp_path, "import time; time.sleep(60)")
+    refusal(encoded(drawing(), "PNG")[:-20])
+    (kept,) = children() - before
+    assert int(kept) == decoders.idle[0].process.pid
+    monkeypatch.setattr(decoders, "WALL_SECONDS", 1)
+    decoder(decoder_that("import time; time.sleep(60)"))
     with pytest.raises(DecoderDown):
         check(encoded(drawing(), "PNG"))
     assert children() == before
 
 
-def children() -> set[str]:
-    """The processes, zombies too, that this one has started and not buried."""
-    of_threads = Path("/proc/self/task").glob("*/children")
+def test_it_ends_with_whoever_started_it() -> None:
+    """Even if that was killed."""
+    program = (
+        "import os, signal; from projects import decoders\n"
+        "decoder = decoders.Decoder(); print(decoder.process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    decoder = Path(f"/proc/{int(ended.stdout)}")
+    until = time.monotonic() + 10
+    while decoder.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not decoder.exists()
+
+
+def children(parent: int | str = "self") -> set[str]:
+    """The processes, zombies too, that it has started and not buried."""
+    of_threads = Path(f"/proc/{parent}/task").glob("*/children")
     return {child for path in of_threads for child in path.read_text().split()}

@@ -27,7 +27,7 @@ from pytest_django import Settings
 
 from generation import results
 from generation.results import BadResult, DecoderDied, LinkExpired, TryLater, bring, is_public
-from projects import pictures
+from projects import decoders
 from projects.pictures import MAX_BYTES
 
 Answer = Callable[["Handler"], None]
@@ -512,6 +512,7 @@ def test_a_storage_that_is_down(server: Server, settings: Settings, tmp_path: Pa
 
 
 def test_a_decoder_that_is_down(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoders.rest()
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     server.answers["/r/a.png"] = body(PNG)
     with pytest.raises(DecoderDied, match="decoder"):
@@ -523,8 +524,9 @@ def test_a_decoder_on_a_busy_machine_has_not_died(
 ) -> None:
     """Three deaths put a picture aside for staff; a busy hour must not."""
     (tmp_path / "decoder.py").write_text("import time; time.sleep(60)")
-    monkeypatch.setattr(pictures, "DECODER", tmp_path / "decoder.py")
-    monkeypatch.setattr(pictures, "WALL_SECONDS", 0.5)
+    monkeypatch.setattr(decoders, "DECODER", tmp_path / "decoder.py")
+    monkeypatch.setattr(decoders, "WALL_SECONDS", 0.5)
+    decoders.rest()
     server.answers["/r/a.png"] = body(PNG)
     with pytest.raises(TryLater, match="slower than") as caught:
         fetch(server)
@@ -533,6 +535,7 @@ def test_a_decoder_on_a_busy_machine_has_not_died(
 
 def test_no_thread_and_no_connection_is_left_behind(server: Server) -> None:
     server.answers["/r/a.png"], server.answers["/gone"] = body(PNG), status(404)
+    fetch(server)  # the decoder stays, with its line
     before = threading.active_count(), open_sockets()
     for _ in range(3):
         fetch(server)

@@ -21,6 +21,7 @@ from rq.serializers import JSONSerializer
 from generation import lifecycle
 from generation.models import Generation
 from imagegen.worker import Worker
+from projects.decoders import rest
 from tests.proofs.hostile.network import Network
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Watch:
             (OWN / "clear_refs").write_text("5")
 
     def note(self) -> dict[str, Any]:
+        rest()
         return {
             "orders": orders.taken,
             "seconds": time.monotonic() - self.began,
@@ -88,8 +90,8 @@ def own_peak() -> int:
 
 
 class Decoders:
-    """The kernel's count of the memory of each child, at its burial. It is never less than this
-    process had when the child began, because the child began as a copy of it."""
+    """The kernel's count of the memory of each decoder and of those who decoded for it, at its
+    burial. It is never less than this process had when it began, as a copy of it."""
 
     def __init__(self) -> None:
         self.peaks: list[int] = []

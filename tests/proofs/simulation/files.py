@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import Storage
 
+from projects import decoders
 from tests.proofs.simulation.faults import Faults
 from tests.proofs.simulation.world import World
 
@@ -103,29 +103,24 @@ class Files:
             self.links[link] = kind
         return kind
 
-    # The decoder, in the place of subprocess.run
+    # The decoder, in the place of decoders.decode
 
-    def run(self, _command: object, *, input: bytes, stdout: Any, **_: Any) -> Any:
+    def decode(self, _words: str, file: IO[bytes], answer: IO[bytes]) -> int:
         self.world.point(may_switch=True)
-        link = self._links_of[input]
+        data = file.read()
+        link = self._links_of[data]
         kind = self._verdict_on(link)
         order = self.order_of(link)
         self.world.sleep(15 if kind == "hangs" else 0.1)
         self.on_answer(order, "decoder", kind)
         self.world.effect("decoding", order)
         if kind == "hangs":
-            raise subprocess.TimeoutExpired("decoder", 15)
-        status = {"dies": -9, "dies every time": -9, "crashes": -11}.get(kind, 0)
-        found: dict[str, Any] = {
-            "width": 2048,
-            "height": 1152,
-            "end": len(input),
-            "parts": [[0, len(input)]],
-        }
+            raise decoders.Slow("slower than 15 s")
+        found: dict[str, Any] = {"width": 2048, "height": 1152, "parts": [[0, len(data)]]}
         if kind == "broken picture":
             found = {"fault": "broken"}
-        stdout.write(json.dumps(found).encode() + b"\n" + b"thumbnail")
-        return subprocess.CompletedProcess([], status)
+        answer.write(json.dumps(found).encode() + b"\n" + b"thumbnail")
+        return {"dies": -9, "dies every time": -9, "crashes": -11}.get(kind, 0)
 
     def _verdict_on(self, link: str) -> str:
         kind = self.verdicts.get(link) or self.faults.draw("decoder")

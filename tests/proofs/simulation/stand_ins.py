@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from functools import partial
 from operator import eq
 from types import ModuleType, SimpleNamespace
@@ -14,7 +13,7 @@ from django.utils import crypto
 
 from generation import breaker, jobs, line, results
 from generation.kie import client
-from projects import live, pictures
+from projects import decoders, live
 from tests.proofs.simulation.files import MemoryStorage
 from tests.proofs.simulation.kie import Adapter
 from tests.proofs.simulation.world import Clock, World
@@ -40,7 +39,7 @@ def take_their_places(story: Story) -> None:
         (results, "monotonic", Clock.monotonic),
         (results, "_answer", story.files.answer),
         (results, "Deadline", NoDeadline),
-        (pictures, "subprocess", Decoders(story.files.run)),
+        (decoders, "decode", story.files.decode),
         (line, "MOST_IN_FLIGHT", rng.choice((1, 50, 50))),
         (breaker, "TRIPS_AT", rng.choice((1, 8, 8))),
     )
@@ -80,12 +79,3 @@ class NoDeadline:
 
     def allow(self, seconds: float) -> None:
         pass
-
-
-class Decoders:
-    """In the place of the module `subprocess`, as far as projects/pictures.py uses it."""
-
-    TimeoutExpired = subprocess.TimeoutExpired
-
-    def __init__(self, run: Any) -> None:
-        self.run = run
