@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 from django import forms
@@ -56,6 +57,13 @@ class SelectionForm(forms.Form):
             self._offer("subject", [*statement.scenes(project), *statement.characters(project)])
         else:
             del self.fields["subject"]  # of which project?
+
+    def clean_until(self) -> date | None:
+        until: date | None = self.cleaned_data["until"]
+        since = self.cleaned_data.get("since")
+        if since and until and until < since:
+            raise forms.ValidationError(_("This is before the day in “From”."))
+        return until
 
     @property
     def selection(self) -> Selection:

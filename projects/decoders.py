@@ -20,6 +20,7 @@ from typing import IO
 
 DECODER = Path(__file__).with_name("decoder.py")
 WALL_SECONDS = 15  # for one picture
+MOST_IDLE = 2  # of those that a process keeps; a worker needs one, the site more at times
 
 
 class Slow(Exception):
@@ -45,7 +46,10 @@ def decode(words: str, file: IO[bytes], answer: IO[bytes]) -> int:
     except BaseException:  # RQ's time-out, too
         decoder.end()
         raise
-    idle.append(decoder)
+    if len(idle) < MOST_IDLE:
+        idle.append(decoder)
+    else:
+        decoder.end()
     return code
 
 

@@ -157,6 +157,7 @@ def test_it_can_be_selected_by_days(alice: User, paid: dict[str, Any]) -> None:
     assert charged(alice, since=tomorrow) == "0"
     assert charged(alice, until=yesterday) == "0"
     assert "Enter a valid date." in page(alice, since="31.12.2026")
+    assert "This is before the day in “From”." in page(alice, since=today, until=yesterday)
 
 
 @pytest.mark.parametrize(
