@@ -440,6 +440,7 @@ def test_whoever_has_no_allowance_asks_for_all_of_it(asking: Client, project: Pr
     assert "You can ask alice for one picture of each scene." in html
     assert "Ask alice for 3 pictures 18 credits" in html
     assert "Generate 3" not in html
+    assert "3 scenes are on the bill" in html
     response = order(asking, project, ask="yes")
     board = asking.get(response.url).content.decode()
     assert "alice has been asked for 3 pictures: 18 credits." in words(board)

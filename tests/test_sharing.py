@@ -114,6 +114,14 @@ def test_from_the_invitation_to_the_picture(
     assert download.value.path().read_text(encoding="utf-8-sig").count("\n") == 5
     site.manage("check_ledger")
 
+    # Of several pictures, too.
+    guest.goto(board)
+    guest.get_by_role("link", name="Several at once").click()
+    expect(guest.get_by_text("2 scenes are on the bill")).to_be_visible()
+    guest.get_by_role("button", name="Ask demo for 2 pictures 13 credits").click()
+    expect(guest.get_by_text("demo has been asked for 2 pictures: 13 credits.")).to_be_visible()
+    expect(guest.get_by_text("Asked demo for 6.5 credits")).to_have_count(2)
+
     demo.goto(f"{board}members/")
     demo.get_by_text("Change", exact=True).click()
     demo.get_by_role("button", name="Remove from the project").click()

@@ -50,6 +50,13 @@ def test_what_is_chosen_in_the_form_stands_in_the_prompt(project: Project, alice
     assert '<div data-kind="shot"><dt>Shot</dt>' in page
 
 
+def test_a_shot_need_not_be_said(project: Project, alice: User) -> None:
+    client = Client()
+    client.force_login(alice)
+    form = client.get(reverse("projects:scene_new", args=[project.pk])).content.decode()
+    assert form.count('<option value="" selected>Not said</option>') == 2
+
+
 def test_what_is_no_size_is_refused(project: Project, alice: User) -> None:
     scene = stages.add_scene(project)
     client = Client()
