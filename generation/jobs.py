@@ -108,7 +108,7 @@ def submit() -> None:
     if generation is None:
         return
     references = uploads.references_of(generation)
-    if references:
+    if uploads.stale(references):
         doorbell.ring("submit")  # the one behind it need not wait for the pictures of this one
     addresses = _handed_over(generation, references)
     if addresses is None:

@@ -29,6 +29,11 @@ def references_of(order: Generation) -> list[Reference]:
     return references
 
 
+def stale(references: Sequence[Reference]) -> list[Reference]:
+    """Those that KIE does not have, or not for much longer."""
+    return [r for r in references if not r.uploaded_at or r.uploaded_at < timezone.now() - FRESH]
+
+
 def hand_over(
     kie: Kie, references: Sequence[Reference], keep_alive: Callable[[], None]
 ) -> dict[str, str]:
@@ -38,9 +43,8 @@ def hand_over(
     ourselves StorageDown or PictureGone, and where we cannot make it smaller DecoderDown or
     BadPicture; what was handed over until then is kept.
     """
-    stale = [r for r in references if not r.uploaded_at or r.uploaded_at < timezone.now() - FRESH]
-    if stale:
-        _upload_all(kie, stale, keep_alive)
+    if missing := stale(references):
+        _upload_all(kie, missing, keep_alive)
     return {f"{STANDS_FOR}{reference.take_id}": reference.url for reference in references}
 
 

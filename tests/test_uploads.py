@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import django_rq
 import pytest
 import requests
 from django.core.files.base import ContentFile
@@ -111,6 +112,26 @@ def test_an_order_that_is_sent_again_hands_nothing_over_twice(kie: Sandbox, scen
     assert submit(order).state == State.QUEUED
     assert submit(order).state == State.RUNNING
     assert len(uploads(kie)) == 1
+
+
+def test_whoever_waits_for_the_window_with_all_handed_over_rings_for_nobody(
+    kie: Sandbox, scene: Scene, django_capture_on_commit_callbacks: Any
+) -> None:
+    """The next worker would find the same order, and the window as it is."""
+    order, queue = ordered(stored(scene)), django_rq.get_queue("orders")
+
+    def rung() -> int:
+        queue.empty()
+        with django_capture_on_commit_callbacks(execute=True):
+            assert submit(order).state == State.QUEUED
+        return len(queue.get_jobs())
+
+    jobs.creates().retell({})
+    jobs.creates().shut()
+    assert rung() == 1, "while it hands over, the next one may go"
+    assert rung() == 0
+    assert len(uploads(kie)) == 1
+    assert creates(kie) == []
 
 
 def test_what_kie_may_have_forgotten_is_handed_over_again(kie: Sandbox, scene: Scene) -> None:
