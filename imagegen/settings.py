@@ -62,7 +62,7 @@ KIE_QUERIES = env.int("KIE_QUERIES", default=2000)
 KIE_LOW_CREDITS = env.int("KIE_LOW_CREDITS", default=500)
 
 INSTALLED_APPS = [
-    # urls.py loads what the admin shows; workers and the tick do without, and start faster.
+    # urls.py loads what the admin shows. The tick does without, and is back sooner.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

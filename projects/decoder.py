@@ -24,6 +24,7 @@ import math
 import os
 import re
 import resource
+import signal
 import socket
 import struct
 import sys
@@ -48,6 +49,7 @@ MAX_PARTS = 1000
 THUMBNAIL_EDGE = 960
 BAND_PIXELS = 4_000_000
 CPU_SECONDS = 10
+WALL_SECONDS = 20  # longer than anybody waits for it (decoders.py)
 MEMORY_BYTES = 700_000_000  # of addresses, of which the programs themselves take a part
 OUTPUT_BYTES = 8_000_000
 COPY_PIXELS = 20_000_000  # of a copy: with more, it would not fit into OUTPUT_BYTES anyway
@@ -193,6 +195,7 @@ def answer(data: bytes, kind: str, limits: Sequence[int] = ()) -> tuple[dict[str
 
 
 def limit_this_process() -> None:
+    signal.alarm(WALL_SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
     resource.setrlimit(resource.RLIMIT_FSIZE, (OUTPUT_BYTES, OUTPUT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -46,7 +46,8 @@ def decode(words: str, file: IO[bytes], answer: IO[bytes]) -> int:
     except BaseException:  # RQ's time-out, too
         decoder.end()
         raise
-    if len(idle) < MOST_IDLE:
+    # What crashed its process may try again, but not in one with the same addresses.
+    if code >= 0 and len(idle) < MOST_IDLE:
         idle.append(decoder)
     else:
         decoder.end()
@@ -88,14 +89,14 @@ class Decoder:
         except TimeoutError as error:
             raise Slow(f"slower than {WALL_SECONDS} s") from error
         if not code:
-            raise ConnectionError(f"the decoder ended with {self.process.wait()}")
+            raise ConnectionError("the decoder is gone")
         return int(code)
 
     def end(self) -> None:
         """With the child that is at work."""
         self.line.close()
-        if not self.is_gone:
-            with suppress(ProcessLookupError):
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):  # macOS says so of a dead one
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 

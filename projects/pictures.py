@@ -194,21 +194,20 @@ def _decode(data: bytes, kind: Kind, *limits: str) -> tuple[dict[str, Any], byte
 
     It answers into a file, which its limits bound; a pipe it could fill for ever.
     """
-    with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as answer:
-        try:
+    try:
+        with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as answer:
             file.write(data)
             file.seek(0)
-            code = decoders.decode(" ".join([kind.name, *limits]), file, answer)
-        except decoders.Slow as error:
-            raise DecoderSlow(str(error)) from error
-        except OSError as error:
-            raise DecoderDown(str(error)) from error
-        _judge(code)
-        answer.seek(0)
-        found: dict[str, Any] = json.loads(answer.readline())
-        if "fault" in found:
-            raise BadPicture(found["fault"])
-        return found, answer.read()
+            _judge(decoders.decode(" ".join([kind.name, *limits]), file, answer))
+            answer.seek(0)
+            found: dict[str, Any] = json.loads(answer.readline())
+            if "fault" in found:
+                raise BadPicture(found["fault"])
+            return found, answer.read()
+    except decoders.Slow as error:
+        raise DecoderSlow(str(error)) from error
+    except OSError as error:
+        raise DecoderDown(str(error)) from error
 
 
 def _judge(code: int) -> None:

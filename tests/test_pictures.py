@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import resource
 import runpy
 import struct
 import subprocess
@@ -609,6 +610,7 @@ def test_a_picture_that_wants_too_much_memory(decoder: Callable[[str], None]) ->
 def test_a_picture_that_crashes_the_decoder(decoder: Callable[[str], None], name: str) -> None:
     decoder(decoder_that(f"import signal; os.kill(os.getpid(), signal.{name})"))
     assert refusal(encoded(drawing(), "PNG")) == "broken"
+    assert decoders.idle == [], "the next one is not where this one may have learnt addresses"
 
 
 @pytest.mark.parametrize(
@@ -628,6 +630,38 @@ def test_a_decoder_that_does_not_start(decoder: Callable[[str], None]) -> None:
     decoder("import a_module_that_is_missing")
     with pytest.raises(DecoderDown):
         check(encoded(drawing(), "PNG"))
+
+
+@pytest.mark.parametrize("size", [(60, 60), (900, 900)])
+def test_a_full_disk_is_not_the_pictures_fault(size: tuple[int, int]) -> None:
+    """Small pictures are written when the file is closed, larger ones before."""
+    data = encoded(Image.effect_noise(size, 90), "PNG")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(DecoderDown, match="File too large"):
+            check(data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_decoder_that_is_killed_takes_its_child_along(
+    decoder: Callable[[str], None], tmp_path: Path
+) -> None:
+    told = tmp_path / "child"
+    decoder(
+        decoder_that(
+            f"open({str(told)!r}, 'w').write(str(os.getpid())); import signal, time;"
+            " os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"
+        )
+    )
+    with pytest.raises(DecoderDown):
+        check(encoded(drawing(), "PNG"))
+    child = Path(f"/proc/{told.read_text()}/stat")
+    until = time.monotonic() + 10
+    while child.exists() and ") Z " not in child.read_text() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not child.exists() or ") Z " in child.read_text()
 
 
 def test_a_machine_that_cannot_start_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
