@@ -450,6 +450,15 @@ def test_whoever_has_no_allowance_asks_for_all_of_it(asking: Client, project: Pr
     assert books(project.owner) == (20 * PRICE, 0)
 
 
+def test_what_can_only_be_asked_for_does_not_shine(
+    asking: Client, client: Client, project: Project
+) -> None:
+    board = reverse("generation:board", args=[project.pk])
+    link = f'href="{reverse("generation:bill", args=[project.pk])}?which=missing"'
+    assert f'<a class="button small primary" {link}' in client.get(board).content.decode()
+    assert f'<a class="button small" {link}' in asking.get(board).content.decode()
+
+
 def test_what_was_asked_for_already_is_the_same_ask(asking: Client, project: Project) -> None:
     order(asking, project, ask="yes", which="selected", scene=[project.scenes.all()[0].pk])
     Price.objects.filter(model__model_id="seedream-3.0/2k").update(credits=700)
