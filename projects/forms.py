@@ -85,8 +85,8 @@ class SceneForm(forms.ModelForm):  # type: ignore[type-arg]
         self.place_field.queryset = self.others
         self.fields["cast"].queryset = self.instance.project.characters.with_picture()  # type: ignore[attr-defined]
         for name in ("shot_size", "angle"):
-            choices = Scene._meta.get_field(name).choices or ()
-            self.fields[name].choices = [("", _("Not said")), *choices]  # type: ignore[attr-defined]
+            _dashes, *said = self.fields[name].choices  # type: ignore[attr-defined]
+            self.fields[name].choices = [("", _("Not said")), *said]  # type: ignore[attr-defined]
         if self.instance._state.adding:
             behind = after or self.others.last()
             self.initial["number"] = next_number(self.instance.project, after)

@@ -113,10 +113,13 @@ def test_what_was_accepted_is_not_revoked(at_admin: Client, project: Project, bo
     )
     waits = Invitation.objects.create(project=project, email=DANA, role=1, digest="w")
     assert delete(at_admin, accepted) == 403
-    delete_selected(at_admin, accepted, waits)
+    delete_selected(at_admin, accepted)
     assert Invitation.objects.count() == 2
-    delete_selected(at_admin, waits)
+    delete_selected(at_admin, accepted, waits)
     assert Invitation.objects.get() == accepted
+    told = text(at_admin.get(list_of(Invitation)))
+    assert told.count("1 of them has been answered and stays.") == 2
+    assert "Successfully deleted 1 invitation." in told
     assert "accepted by bob" in text(at_admin.get(list_of(Invitation), {"state": "accepted"}))
     assert "0 invitations" in text(at_admin.get(list_of(Invitation), {"state": "open"}))
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from credits.amounts import credits_text
 from credits.fields import CreditsField
@@ -76,6 +77,30 @@ class Revocable(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Also for each row of a selection: Django asks again with the row."""
         return super().has_delete_permission(request, obj) and (obj is None or self.is_open(obj))
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        actions: dict[str, Any] = super().get_actions(request)
+        if "delete_selected" in actions:
+            _all_of_them, name, words = actions["delete_selected"]
+            actions["delete_selected"] = (self._delete_open, name, words)
+        return actions
+
+    @staticmethod
+    def _delete_open(
+        own: Revocable, request: HttpRequest, rows: QuerySet[Any]
+    ) -> HttpResponse | None:
+        """What is closed stays, and does not keep the others back."""
+        still_open = [row.pk for row in rows if own.is_open(row)]
+        if closed := len(rows) - len(still_open):
+            words = ngettext(
+                "%(count)d of them has been answered and stays.",
+                "%(count)d of them have been answered and stay.",
+                closed,
+            )
+            own.message_user(request, words % {"count": closed}, messages.WARNING)
+        if not still_open:
+            return None
+        return delete_selected(own, request, rows.filter(pk__in=still_open))
 
     def is_open(self, row: Any) -> bool:
         raise NotImplementedError
