@@ -111,9 +111,10 @@ def _judged(sends_faces: bool) -> QuerySet[Any, dict[str, Any]]:
     return judged
 
 
-def counts_of(choices: Sequence[Choice]) -> str:
-    """A version of what the filters say."""
-    return digest(*(choice.count for choice in choices))
+def counts_of(choices: Sequence[Choice], setup: Setup) -> str:
+    """A version of what the filters say, and of what one click could order and who may."""
+    counts = (count for choice in choices for count in (choice.count, choice.ready))
+    return digest(*counts, setup.price_each, setup.budget.left)
 
 
 def several_of(choices: Sequence[Choice], setup: Setup) -> list[tuple[str, str, int | None]]:

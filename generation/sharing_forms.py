@@ -51,9 +51,11 @@ class SeatForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         limit, amount = data.get("limit"), data.get("amount")
-        if limit == "some" and not amount and "amount" not in self.errors:
+        if limit != "some" or data.get("role") == Role.VIEWER:
+            self.errors.pop("amount", None)  # where it is not asked for, it is not shown
+        elif not amount and "amount" not in self.errors:
             self.add_error("amount", _("Say how many credits."))
-        data["allowance"] = {"none": None, "ask": 0}.get(limit or "", amount)
+        data["allowance"] = {"none": None, "ask": 0}.get(limit or "", amount or 0)
         return data
 
 

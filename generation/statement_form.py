@@ -54,7 +54,11 @@ class SelectionForm(forms.Form):
         self._offer("person", statement.people())
         project = self.data.get("project", "")
         if project in [row.pk for row in projects]:
-            self._offer("subject", [*statement.scenes(project), *statement.characters(project)])
+            subjects = [*statement.scenes(project), *statement.characters(project)]
+            self._offer("subject", subjects)
+            if self.data.get("subject") not in [row.pk for row in subjects]:
+                # Another project was chosen while a scene of the last one was.
+                self.data = {**self.data.dict(), "subject": ""}
         else:
             del self.fields["subject"]  # of which project?
 

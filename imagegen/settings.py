@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "projects.locks.Refusal",
+    "imagegen.middleware.back_from_sign_in",
 ]
 
 ROOT_URLCONF = "imagegen.urls"

@@ -98,7 +98,9 @@ ROWS: dict[str, Row] = {
     "generation:batch_put_away": Row(post=only(302, viewer=403, editor=403)),
     "generation:members": Row(get=only(200), post=only(422, viewer=403, editor=403)),
     "generation:leave": Row(post=only(302)),
-    "generation:member_change": Row(post=only(422, viewer=403, editor=403)),
+    "generation:member_change": Row(
+        get=only(302, viewer=403, editor=403), post=only(422, viewer=403, editor=403)
+    ),
     "generation:member_remove": OWNERS_ACT,
     "generation:invitation_take_back": OWNERS_ACT,
     "generation:subject": LOOK,

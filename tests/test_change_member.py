@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from django.contrib.auth.models import User
@@ -40,6 +41,8 @@ def member(project: Project) -> Member:
         ({"role": "2", "limit": "some", "amount": "50"}, Role.EDITOR, 5000),
         ({"role": "2", "limit": "ask", "amount": "50"}, Role.EDITOR, 0),
         ({"role": "1", "limit": "none"}, Role.VIEWER, None),
+        ({"role": "2", "limit": "none", "amount": "10 000 or so"}, Role.EDITOR, None),
+        ({"role": "1", "limit": "some", "amount": "many"}, Role.VIEWER, 0),
     ],
 )
 def test_role_and_allowance(
@@ -64,6 +67,34 @@ def test_the_form_shows_what_is_set_and_posts_it(alice: User, member: Member) ->
     assert signed_in(alice).post(address, fields).status_code == 302
     member.refresh_from_db()
     assert (member.role, member.allowance) == (2, 324)
+
+
+def test_the_address_of_a_refused_change_leads_to_the_members(alice: User, member: Member) -> None:
+    """The buttons for language and colours come back to it."""
+    address = reverse("generation:member_change", args=[member.project_id, member.pk])
+    response = signed_in(alice).get(address)
+    assert (response.status_code, response["Location"]) == (
+        302,
+        reverse("generation:members", args=[member.project_id]),
+    )
+
+
+def test_whoever_was_signed_out_comes_back_to_the_page_and_not_to_its_button(
+    member: Member,
+) -> None:
+    address = reverse("generation:member_change", args=[member.project_id, member.pk])
+    page = reverse("generation:members", args=[member.project_id])
+    login = reverse("account_login")
+    for referer, lands in (
+        (f"http://testserver{page}", page),
+        ("https://evil.example/", "/"),
+        ("", "/"),
+    ):
+        response = Client().post(address, {}, headers={"Referer": referer})
+        assert response.status_code == 302
+        where, _, query = response["Location"].partition("?")
+        assert where == login
+        assert parse_qs(query)["next"][0].removeprefix("http://testserver") == lands
 
 
 def test_what_is_wrong_is_said_where_it_is_wrong(alice: User, member: Member) -> None:
@@ -124,6 +155,7 @@ def test_only_those_who_may(bob: User, charlie: User, member: Member, name: str)
     if name != "leave":
         assert act(name, bob, member, **form).status_code == 403
     args = [member.project_id] if name == "leave" else [member.project_id, member.pk]
-    assert signed_in(bob).get(reverse(f"generation:{name}", args=args)).status_code == 405
+    only_posted = 403 if name == "member_change" else 405
+    assert signed_in(bob).get(reverse(f"generation:{name}", args=args)).status_code == only_posted
     member.refresh_from_db()
     assert member.role == Role.EDITOR

@@ -172,6 +172,18 @@ def test_what_is_not_offered_selects_nothing(
     assert "No entry fits." in html
 
 
+def test_a_scene_goes_with_its_project(alice: User, paid: dict[str, Any]) -> None:
+    """Another project is chosen while a scene of the last one is."""
+    chosen = {"project": paid["other"].pk, "subject": paid["second"].pk}
+    assert charged(alice, **chosen) == "6"
+    assert "Select a valid choice." not in page(alice, **chosen)
+
+
+def test_nothing_is_summed_up_that_was_not_understood(alice: User, paid: dict[str, Any]) -> None:
+    assert 'id="sums"' in page(alice)
+    assert 'id="sums"' not in page(alice, model="0")
+
+
 def test_others_are_not_offered_and_not_counted(
     alice: User, bob: User, charlie: User, paid: dict[str, Any]
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_new_link_is_one_click(client: Client, project: Project) -> None:
     fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
     assert client.post(page(project), fields).status_code == 200
     assert Invitation.objects.get().allowance == 324
+    assert html.count('id="id_email"') == 1, "the visible form's label must find its field"
     assert len(mail.outbox) == 2
 
 

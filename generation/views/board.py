@@ -122,7 +122,7 @@ def _changed_around(
     if "filters" in asked:
         which, words = _sought(request)
         _scenes, choices = scenes_of(project, which, words, sends_faces=setup.sends_faces)
-        if asked.is_old("filters", counts := counts_of(choices)):
+        if asked.is_old("filters", counts := counts_of(choices, setup)):
             several = several_of([] if words else choices, setup)
             context |= {"choices": choices, "counts": counts, "several": several}
             context |= {"which": which, "words": words}
@@ -162,7 +162,7 @@ def _found(request: Request, project: Project, role: Role, setup: Setup) -> dict
         "which": which,
         "words": words,
         "choices": choices,
-        "counts": counts_of(choices),
+        "counts": counts_of(choices, setup),
         "page": page,
         "window": page.paginator.get_elided_page_range(page.number),
         "scenes": cards,

@@ -71,10 +71,13 @@ def members(request: Request, project_id: str) -> HttpResponse:
     return _page(request, project, link=link, invited=data["email"])
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def change(request: Request, project_id: str, member_id: int) -> HttpResponse:
+    """A refused change stands at this address, which may be asked for again."""
     project = access.project_for(request.user, project_id, Role.OWNER)
+    if request.method != "POST":
+        return redirect("generation:members", project.pk)
     member = _member(project, member_id)
     form = SeatForm(request.POST, prefix=_prefix(member))
     if not form.is_valid():
@@ -171,10 +174,13 @@ def _person(
 
 def _invited(project: Project) -> list[Invited]:
     waiting = project.invitations.filter(accepted_by=None).order_by("-expires_at", "-pk")
-    return [
-        Invited(row, InviteForm(initial={"email": row.email, **SeatForm.values_of(row)}))
-        for row in waiting
-    ]
+    return [Invited(row, _the_same(row)) for row in waiting]
+
+
+def _the_same(invitation: Invitation) -> InviteForm:
+    """Its fields have no ids: those are the visible form's."""
+    values = {"email": invitation.email, **SeatForm.values_of(invitation)}
+    return InviteForm(initial=values, auto_id=False)
 
 
 def _prefix(member: Member) -> str:

@@ -1,5 +1,6 @@
 // The boxes on the board's cards: a range with Shift, all that are shown, and what the selected ones would cost. Without
-// this file they are boxes of a form, and its buttons work. A box survives the swap of its card by hx-preserve.
+// this file they are boxes of a form, and its buttons work. A box survives the swap of its card by hx-preserve;
+// what the scene would cost is the card's.
 
 const form = document.getElementById("selection");
 const lang = document.documentElement.lang;
@@ -17,7 +18,7 @@ function amount(hundredths) {
 function count() {
   const picked = boxes().filter((box) => box.checked);
   const price = form.querySelector(".price");
-  const total = picked.reduce((sum, box) => sum + Number(box.dataset.price), 0);
+  const total = picked.reduce((sum, box) => sum + Number(box.closest("[data-price]").dataset.price), 0);
   form.querySelector("output").textContent = form.querySelector("output").dataset.count.replace("{n}", picked.length);
   price.hidden = total === 0;
   price.textContent = amount(total);
