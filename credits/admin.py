@@ -220,7 +220,7 @@ class CreditLedgerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         form = form_class(request.POST or None)
         if request.method == "POST" and form.is_valid() and self._booked(request, ledger, form):
             return redirect("admin:credits_creditledger_change", ledger.pk)
-        lead = _("%(owner)s has %(available)s credits available and %(held)s held.") % {
+        lead = _("Credits of %(owner)s: %(available)s available, %(held)s held.") % {
             "owner": ledger.owner,
             "available": credits(ledger.available),
             "held": credits(ledger.held),
@@ -234,7 +234,7 @@ class CreditLedgerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         entry = form.book(ledger, request.user.get_username())
         if entry is None:
             return False
-        words = _("%(change)s credits, now %(balance)s: %(reason)s (%(reference)s)") % {
+        words = _("Credits: %(change)s, now %(balance)s. %(reason)s (%(reference)s)") % {
             "change": credits(entry.balance_change),
             "balance": credits(entry.balance_after),
             "reason": entry.description,

@@ -16,7 +16,6 @@ from django.db import IntegrityError
 from django.utils.translation import gettext as _
 
 from credits import ledger
-from credits.amounts import credits_text
 from generation import defaults, lifecycle, prompts
 from generation.allowance import AllowanceExceeded
 from generation.models import (
@@ -31,6 +30,7 @@ from generation.models import (
 )
 from generation.pricing import NoPrice, Quote, percent_for, quote
 from generation.references import Sent, people_in, pictures_for
+from generation.templatetags.money import in_credits
 from generation.wishes import OrderRefused, Wish
 from projects.cast import CastMember
 from projects.models import Character, Scene, Take
@@ -181,8 +181,8 @@ def check_price(order: Order, shown: int) -> None:
     if shown != order.quote.credits:
         raise OrderRefused(
             "price_changed",
-            _("The price has changed: it is %(price)s credits now. Nothing was ordered.")
-            % {"price": credits_text(order.quote.credits)},
+            _("The price has changed: it is %(price)s now. Nothing was ordered.")
+            % {"price": in_credits(order.quote.credits)},
             status=409,
         )
 
@@ -299,18 +299,16 @@ def _has_mask(generation: Generation, mask: Take) -> bool:
 
 def _no_credits(error: ledger.InsufficientCredits, *, pays_self: bool) -> str:
     """How much somebody has is their own business."""
-    told = {"price": credits_text(error.needed), "left": credits_text(error.available)}
+    told = {"price": in_credits(error.needed), "left": in_credits(error.available)}
     if pays_self:
-        return _("Not enough credits: this costs %(price)s, and %(left)s are available.") % told
-    return _("This costs %(price)s credits, more than its payer has.") % told
+        return _("Not enough credits: this costs %(price)s; you have %(left)s available.") % told
+    return _("This costs %(price)s, more than its payer has.") % told
 
 
 def _no_allowance(error: AllowanceExceeded, wish: Wish) -> str:
-    return _(
-        "This costs %(price)s credits, and %(left)s are left of your allowance. Ask %(payer)s."
-    ) % {
-        "price": credits_text(error.needed),
-        "left": credits_text(error.left),
+    return _("This costs %(price)s, and your allowance has %(left)s left. Ask %(payer)s.") % {
+        "price": in_credits(error.needed),
+        "left": in_credits(error.left),
         "payer": wish.payer,
     }
 

@@ -11,7 +11,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from credits import ledger
-from credits.amounts import credits_text
 from generation import asks, lifecycle, orders
 from generation.allowance import AllowanceExceeded
 from generation.batch import placed
@@ -19,6 +18,7 @@ from generation.bill import Bill, Choices, bill_for
 from generation.models import Ask, Batch
 from generation.orders import Order, Terms
 from generation.setup import setup_of
+from generation.templatetags.money import in_credits
 from generation.wishes import OrderRefused
 from projects.models import Project, Role
 from projects.slate import hold
@@ -130,11 +130,11 @@ def _placings(bill: Bill, terms: Terms) -> list[tuple[Order, Terms]]:
 
 def _no_allowance(error: AllowanceExceeded, count: int) -> str:
     words = ngettext(
-        "%(count)d picture costs %(price)s credits, and %(left)s are left of your allowance.",
-        "%(count)d pictures cost %(price)s credits, and %(left)s are left of your allowance.",
+        "%(count)d picture costs %(price)s, and your allowance has %(left)s left.",
+        "%(count)d pictures cost %(price)s, and your allowance has %(left)s left.",
         count,
     )
-    told = {"price": credits_text(error.needed), "left": credits_text(error.left)}
+    told = {"price": in_credits(error.needed), "left": in_credits(error.left)}
     return words % {"count": count, **told}
 
 
@@ -144,16 +144,16 @@ def _no_credits(error: ledger.InsufficientCredits, placings: Sequence[tuple[Orde
     payer = order.wish.payer
     if payer == terms.user:
         words = ngettext(
-            "Not enough credits: %(count)d picture costs %(price)s, and %(left)s are available.",
-            "Not enough credits: %(count)d pictures cost %(price)s, and %(left)s are available.",
+            "Not enough credits: %(count)d picture costs %(price)s; you have %(left)s available.",
+            "Not enough credits: %(count)d pictures cost %(price)s; you have %(left)s available.",
             count,
         )
-        left = {"left": credits_text(error.available)}
+        left = {"left": in_credits(error.available)}
     else:
         words = ngettext(
-            "%(count)d picture costs %(price)s credits, more than %(payer)s has.",
-            "%(count)d pictures cost %(price)s credits, more than %(payer)s has.",
+            "%(count)d picture costs %(price)s, more than %(payer)s has.",
+            "%(count)d pictures cost %(price)s, more than %(payer)s has.",
             count,
         )
         left = {"payer": str(payer)}
-    return words % {"count": count, "price": credits_text(error.needed), **left}
+    return words % {"count": count, "price": in_credits(error.needed), **left}

@@ -202,7 +202,7 @@ def _allowance(project: Project, user: User, order: Order | None) -> tuple[Check
     if left is None or order is None:
         return ()
     enough = order.quote.credits <= left
-    words = _("%s of your allowance are left.") % in_credits(left)
+    words = _("Your allowance has %s left.") % in_credits(left)
     remedy = "" if enough else _("The click asks %s for it.") % project.owner
     return (Check(_("Allowance"), enough, words, remedy),)
 

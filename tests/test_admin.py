@@ -948,7 +948,7 @@ def test_credits_are_granted_once(at_admin: Client, alice: User) -> None:
     logged = LogEntry.objects.get()
     assert logged.user.username == "staff"
     assert logged.object_id == str(own.pk)
-    assert "250.5 credits, now 260.5: Thanks for the report" in logged.get_change_message()
+    assert "Credits: 250.5, now 260.5. Thanks for the report" in logged.get_change_message()
 
 
 def test_a_balance_is_adjusted_both_ways(at_admin: Client, alice: User) -> None:

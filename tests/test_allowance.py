@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils.translation import override
 
 from credits import invariants, ledger
 from generation import audit, lifecycle, orders
@@ -62,11 +63,21 @@ def test_what_is_beyond_it_is_refused_and_nothing_is_held(
     stages.ordered(scene, bob)
     refused = refusal(scene, bob)
     assert (refused.code, refused.status) == ("allowance", 402)
-    assert refused.words == ("This costs 6 credits, and 1 are left of your allowance. Ask alice.")
+    assert refused.words == (
+        "This costs 6 credits, and your allowance has 1 credit left. Ask alice."
+    )
     assert ledger.ledger_of(alice).held == 2 * PRICE
     assert Generation.objects.count() == 2
     stages.ordered(scene, alice)  # the owner has no limit
     assert budget_of(bob, scene.project).left == 100
+
+
+@pytest.mark.parametrize(("left", "amount"), [(400, "4 kredity"), (550, "5,5 kreditu")])
+def test_the_refusal_declines_its_amounts(scene: Scene, bob: User, left: int, amount: str) -> None:
+    allow(left)
+    with override("sk"):
+        words = refusal(scene, bob).words
+    assert words.startswith(f"Toto stojí 6 kreditov a v limite máte ešte {amount}. ")
 
 
 def test_nothing_by_themselves(scene: Scene, bob: User) -> None:

@@ -116,7 +116,7 @@ def test_who_need_not_ask_is_told(take: Take, bob: User) -> None:
 def test_beyond_the_allowance_nothing_is_ordered_without_asking(take: Take, bob: User) -> None:
     response = press(signed_in(bob), take, "edit", **NIGHT)
     assert response.status_code == 402
-    assert "of your allowance" in response.content.decode()
+    assert "your allowance has" in response.content.decode()
     assert 'name="ask"' in response.content.decode()
     assert not Ask.objects.exists() and not Generation.objects.exists()
 

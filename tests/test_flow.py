@@ -346,7 +346,7 @@ class TestChecks:
         assert "Allowance" not in [c.label for c in flow(film, bob).checks]
         Member.objects.filter(user=bob).update(allowance=500)
         found = check(flow(film, bob), "Allowance")
-        assert (found.ok, found.words) == (False, "5 credits of your allowance are left.")
+        assert (found.ok, found.words) == (False, "Your allowance has 5 credits left.")
         assert found.remedy == "The click asks alice for it."
         Member.objects.filter(user=bob).update(allowance=600)
         assert check(flow(film, bob), "Allowance").ok is True

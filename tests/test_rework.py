@@ -284,7 +284,7 @@ def test_without_credits_nothing_is_ordered(client: Client, take: Take, bob: Use
     response = press(client, take, "upscale", model=TOPAZ, resolution="4×")
     html = response.content.decode()
     assert response.status_code == 402
-    assert "Not enough credits: this costs 36, and 28 are available." in html
+    assert "Not enough credits: this costs 36 credits; you have 28 credits available." in html
     assert f'<a href="{reverse("generation:credits")}">My credits</a>' in html
     assert picked(html, "resolution") == ["4×"]
     told = press(signed_in(bob), take, "upscale", model=TOPAZ, resolution="4×").content.decode()

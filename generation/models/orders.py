@@ -39,7 +39,7 @@ IN_FLIGHT_STATES = (State.SUBMITTING, State.RUNNING, State.STORING)
 
 
 class Reason(models.TextChoices):
-    """Why an order did not bring a picture, in words for the person who ordered it."""
+    """Why an order did not bring a picture, in words for whoever sees the order."""
 
     UNSAFE = "unsafe", _("The model refused this description as unsafe. Change it and try again.")
     PROMPT = "prompt", _("The model found the description missing or too long. Change it.")
@@ -52,7 +52,7 @@ class Reason(models.TextChoices):
     PICTURE = "picture", _("What came back was not a picture that we can keep. Try again.")
     LOST = "lost", _("The provider never said whether it took the order. Staff are looking at it.")
     EXPIRED = "expired", _("The picture could not be fetched in time. Staff are looking at it.")
-    CANCELLED = "cancelled", _("You cancelled this order.")
+    CANCELLED = "cancelled", _("The order was cancelled.")
     CLOSED = "closed", _("Staff looked for the picture and could not get it.")
 
 
