@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 TRIPS_AT = 8  # failures in a row
 BETWEEN_TRIES = timedelta(minutes=1)
+TRY_LASTS = timedelta(minutes=10)
 
 
 def failed(model: KieModel, why: str) -> None:
@@ -59,12 +60,11 @@ def closed_to() -> list[int]:
 
 
 def _is_tried(breaker: Breaker) -> bool:
-    """An order is out to try the model: sent, or in the hands of a worker who will."""
-    orders = Generation.objects.filter(model=breaker.pk)
-    return orders.filter(
-        Q(state=State.QUEUED, lease_until__isnull=False)
-        | Q(
-            state__in=(State.SUBMITTING, State.RUNNING, State.UNKNOWN),
-            submitted_at__gte=breaker.next_try_at,
-        )
-    ).exists()
+    """An order is out to try the model: sent, or in the hands of a worker who will. One that KIE
+    has for long tells nothing any more: the next is sent."""
+    out = Generation.objects.filter(
+        state__in=(State.SUBMITTING, State.RUNNING, State.UNKNOWN),
+        submitted_at__gte=breaker.next_try_at,
+    ).filter(submitted_at__gt=timezone.now() - TRY_LASTS)
+    claimed = Generation.objects.filter(state=State.QUEUED, lease_until__isnull=False)
+    return (out | claimed).filter(model=breaker.pk).exists()

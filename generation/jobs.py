@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache, wraps
+from time import sleep
 from typing import Any
 
 from django.conf import settings
+from django.db import OperationalError, connection
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -59,6 +61,8 @@ POLLED_AT_ONCE = 64  # each with a thread, so that a batch ends before its lease
 HEARD_AT_ONCE = 16
 MOST_UPLOADS = 20  # tries to hand over what goes along, about an hour and a half
 WINDOW = timedelta(milliseconds=WINDOW_MS)
+LONGEST_PAUSE = 60.0  # seconds until an order is sent again that KIE does not take for now
+ADOPTED_AGAIN = (1, 3, 0)  # seconds after each try
 
 
 def kie() -> Kie:
@@ -141,11 +145,20 @@ def _handed_over(generation: Generation, references: Sequence[Reference]) -> dic
         lifecycle.pause(generation.provider, error.words)
         lifecycle.send_back(generation, 0, error.words, error.answer)
     except (KieError, StorageDown, DecoderDown) as error:
-        if generation.attempts >= MOST_UPLOADS:
-            lifecycle.fail(generation, Reason.UPLOAD, str(error))
-        else:
-            lifecycle.send_back(generation, min(300, 5 * 2**generation.attempts), str(error))
+        _hand_over_later(generation, str(error))
+    except lifecycle.LeaseLost:
+        raise
+    except Exception as error:  # RQ's time-out, or what nobody foresaw: it must not go round
+        log.exception("[KIE] What goes along with order %s", generation.pk)
+        _hand_over_later(generation, f"{type(error).__name__}: {error}")
     return None
+
+
+def _hand_over_later(generation: Generation, why: str) -> None:
+    if generation.attempts >= MOST_UPLOADS:
+        lifecycle.fail(generation, Reason.UPLOAD, why)
+    else:
+        lifecycle.send_back(generation, min(300, 5 * 2**generation.attempts), why)
 
 
 def _may_create(generation: Generation) -> bool:
@@ -167,7 +180,7 @@ def _create(generation: Generation, request: dict[str, Any]) -> None:
     except TryLater as error:
         if isinstance(error, Throttled):
             _shut(creates())
-        lifecycle.send_back(generation, error.seconds, error.words, error.answer)
+        lifecycle.send_back(generation, _pause(generation, error), error.words, error.answer)
     except Refused as error:
         log.info("[KIE] Order %s refused: %s", generation.pk, error.words)
         lifecycle.fail(generation, error.why, error.words, error.answer)
@@ -178,13 +191,33 @@ def _create(generation: Generation, request: dict[str, Any]) -> None:
         log.warning("[KIE] Order %s has no answer: %s", generation.pk, error.words)
         lifecycle.unclear(generation, error.words, error.answer)
     else:
+        # Said first: whatever becomes of this worker now, staff can find what KIE bills.
+        log.info("[KIE] Task created: %s, polling for completion...", task_id)
+        _adopt(generation, task_id)
+
+
+def _pause(generation: Generation, error: TryLater) -> float:
+    """Seconds. What KIE does not take for now must not be in front of everybody's orders each
+    time that it may be sent again; of too many calls, the window knows."""
+    if isinstance(error, Throttled):
+        return error.seconds
+    return min(LONGEST_PAUSE, error.seconds * 2.0 ** min(generation.attempts, 5))
+
+
+def _adopt(generation: Generation, task_id: str) -> None:
+    """The row gets its task. A database that restarts just now is waited for: without a public
+    address, nobody would ever say again which task it was."""
+    for seconds in ADOPTED_AGAIN:
         try:
-            adopted = lifecycle.adopt(generation, task_id)
+            lifecycle.adopt(generation, task_id)
         except lifecycle.TaskTaken:
             lifecycle.unclear(generation, f"KIE answered with another order's task, {task_id}")
+        except OperationalError as error:
+            log.warning("[KIE] Task %s of order %s: %s", task_id, generation.pk, error)
+            connection.close()
+            sleep(seconds)
+        else:
             return
-        if adopted:
-            log.info("[KIE] Task created: %s, polling for completion...", task_id)
 
 
 def _shut(window: Window) -> None:

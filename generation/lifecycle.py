@@ -189,7 +189,7 @@ def claim(ids: Sequence[str], state: State) -> list[Generation]:
     # Due from now on, so that a hurry in the meantime can be told (_unless_hurried).
     if not free.update(lease_token=token, lease_until=now + LEASE, next_at=now):
         return []
-    taken = Generation.objects.filter(lease_token=token)
+    taken = Generation.objects.filter(pk__in=ids, lease_token=token)
     return sorted(taken, key=lambda generation: ids.index(generation.pk))
 
 

@@ -58,7 +58,8 @@ class SelectionForm(forms.Form):
             self._offer("subject", subjects)
             if self.data.get("subject") not in [row.pk for row in subjects]:
                 # Another project was chosen while a scene of the last one was.
-                self.data = {**self.data.dict(), "subject": ""}
+                self.data = self.data.copy()  # type: ignore[attr-defined]
+                self.data["subject"] = ""  # type: ignore[index]
         else:
             del self.fields["subject"]  # of which project?
 

@@ -21,6 +21,7 @@ from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from s3transfer.exceptions import RetriesExceededError
 
 from projects import decoders
 
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 40_000_000
 MAX_PIXELS = 50_000_000  # the decoder's own limits
 MAX_EDGE = 16_384
-STORAGE_ERRORS = (OSError, Boto3Error, BotoCoreError, ClientError)
+STORAGE_ERRORS = (OSError, Boto3Error, BotoCoreError, ClientError, RetriesExceededError)
 
 FAULTS: dict[str, Promise] = {
     "not_a_picture": _("This is not a PNG, JPEG or WebP picture."),

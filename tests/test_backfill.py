@@ -351,6 +351,14 @@ class TestRehost:
         assert self.stored() == {good.pk, later.pk}
         assert Take.objects.filter(pk__in=[gone.pk, junk.pk], image="").count() == 2
 
+    def test_a_decoder_that_dies_does_not_keep_the_others(
+        self, film: Project, kie: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.linked(film, self.made(kie))
+        monkeypatch.setattr("projects.decoders.decode", lambda *_: -9)
+        with pytest.raises(CommandError, match="1 picture not copied"):
+            backfill("--rehost")
+
     def test_a_private_address_is_not_followed(self, film: Project, kie: Sandbox) -> None:
         self.linked(film, "https://127.0.0.1/secret.png")
         with pytest.raises(CommandError, match="1 picture not copied"):

@@ -17,6 +17,7 @@ import django_rq
 import pytest
 import requests
 from django.core.files.storage import default_storage
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 from redis import Redis
@@ -430,6 +431,41 @@ def test_an_order_beyond_the_window_waits_in_line(kie: Sandbox, scene: Scene) ->
     generation.refresh_from_db()
     assert (generation.state, generation.lease_token) == ("queued", "")
     assert ask(kie, "requests") == []
+
+
+def test_what_kie_does_not_take_for_long_is_not_always_in_front(kie: Sandbox, scene: Scene) -> None:
+    """Each waits longer before it takes a place of the window again, and a minute at most."""
+    generation = place(scene)
+    waits = []
+    for attempts in (0, 1, 2, 3, 30):
+        next_faults(kie, "create_455")
+        Generation.objects.update(next_at=timezone.now(), attempts=attempts)
+        before = timezone.now()
+        jobs.submit()
+        generation.refresh_from_db()
+        waits.append(round((generation.next_at - before).total_seconds(), -1))
+    assert waits == [10, 20, 40, 60, 60]
+
+
+def test_a_database_that_restarts_does_not_lose_the_task(
+    kie: Sandbox, scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    adopt, waited = lifecycle.adopt, []
+
+    def adopted(generation: Generation, task_id: str) -> bool:
+        if len(waited) < 2:
+            assert task_id in caplog.text, "said before anything is written"
+            raise OperationalError("the database system is starting up")
+        return adopt(generation, task_id)
+
+    monkeypatch.setattr(lifecycle, "adopt", adopted)
+    monkeypatch.setattr(jobs, "sleep", waited.append)
+    monkeypatch.setattr(jobs, "connection", SimpleNamespace(close=lambda: None))
+    generation = place(scene)
+    jobs.submit()
+    generation.refresh_from_db()
+    assert (generation.state, len(waited)) == ("running", 2)
 
 
 def test_a_window_that_redis_has_lost_is_told_again(kie: Sandbox, scene: Scene) -> None:

@@ -134,6 +134,23 @@ class TestBreaker:
         order(scene, alice, "a3")
         assert send_all() == ["a2", "a3"], "it works again"
 
+    def test_a_try_that_hangs_does_not_keep_the_model_closed(
+        self, scene: Scene, alice: User
+    ) -> None:
+        self.trip(scene, alice, [Reason.RENDER] * breaker.TRIPS_AT)
+        self.minute_later()
+        order(scene, alice, "a0")
+        order(scene, alice, "a1")
+        assert send_all() == ["a0"]
+        model = KieModel.objects.get(breaker__isnull=False)
+        model.breaker.next_try_at -= breaker.TRY_LASTS
+        model.breaker.save()
+        assert send_all() == []
+        tried = Generation.objects.get(order_key="a0")
+        tried.submitted_at = timezone.now() - breaker.TRY_LASTS
+        tried.save()
+        assert send_all() == ["a1"]
+
     def minute_later(self) -> None:
         model = KieModel.objects.get(breaker__isnull=False)
         model.breaker.next_try_at -= timedelta(minutes=1)

@@ -174,6 +174,23 @@ def test_uploads_that_never_come_through_end_the_order(kie: Sandbox, scene: Scen
     assert books(submit(order)) == (State.FAILED, Reason.UPLOAD, 0)
 
 
+def test_what_nobody_foresaw_does_not_go_round(
+    kie: Sandbox, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RQ's time-out, say: the order waits as after any other failure, and ends some time."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("who would have thought")
+
+    order = ordered(stored(scene))
+    monkeypatch.setattr(jobs.uploads, "hand_over", broken)
+    assert books(submit(order)) == (State.QUEUED, "", order.price)
+    assert (order.attempts, order.lease_until) == (1, None)
+    assert order.next_at > timezone.now()
+    Generation.objects.filter(pk=order.pk).update(attempts=jobs.MOST_UPLOADS)
+    assert books(submit(order)) == (State.FAILED, Reason.UPLOAD, 0)
+
+
 def test_a_file_that_is_gone_ends_the_order(kie: Sandbox, scene: Scene) -> None:
     take = stored(scene)
     order = ordered(take)

@@ -331,6 +331,10 @@ class Migration(migrations.Migration):
             index=models.Index(condition=models.Q(('state__in', ('queued', 'submitting', 'unknown', 'running', 'storing'))), fields=['next_at'], name='open_by_next'),
         ),
         migrations.AddIndex(
+            model_name='callback',
+            index=models.Index(condition=models.Q(('heard_at__isnull', True)), fields=['received_at'], name='unheard'),
+        ),
+        migrations.AddIndex(
             model_name='generation',
             index=models.Index(condition=models.Q(('lease_until__isnull', False)), fields=['lease_until'], name='by_lease'),
         ),

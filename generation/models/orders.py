@@ -379,6 +379,9 @@ class Callback(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["generation", "task_id"], name="one_callback_per_task")
         ]
+        indexes = [
+            models.Index(fields=["received_at"], name="unheard", condition=Q(heard_at__isnull=True))
+        ]
 
     def __str__(self) -> str:
         return f"{self.generation_id} {self.task_id}"

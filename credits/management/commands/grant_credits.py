@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
 
 from credits import ledger
 from credits.amounts import credits_text, hundredths
@@ -22,13 +23,14 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        users = get_user_model().objects
-        user = (
-            users.filter(username=options["user"]).first()
-            or users.filter(email__iexact=options["user"]).first()
-        )
-        if user is None:
+        named = Q(username=options["user"]) | Q(email__iexact=options["user"])
+        found = list(get_user_model().objects.filter(named))
+        if not found:
             raise CommandError(f"There is no user {options['user']!r}.")
+        if len(found) > 1:  # a name may look like somebody else's address
+            names = ", ".join(sorted(user.username for user in found))
+            raise CommandError(f"{options['user']!r} may mean several users: {names}.")
+        (user,) = found
         try:
             amount = hundredths(options["credits"])
             entry = ledger.grant(

@@ -172,7 +172,7 @@ class Command(BaseCommand):
             stored = _bring(take)
         except results.ResultError as error:
             self.stderr.write(f"{take.pk} {take.source_url}: {error}")
-            return END_OF[type(error)]
+            return next(word for kind, word in END_OF.items() if isinstance(error, kind))
         Take.objects.filter(pk=take.pk, image="").update(**asdict(stored))
         return "copied"
 
