@@ -303,6 +303,49 @@ def test_a_drop_after_signing_out_leads_to_the_sign_in_page(rough: Any) -> None:
     page.wait_for_url(f"/account/login/?next={quote(address, safe='')}")
 
 
+@pytest.fixture
+def dropped(rough: Any) -> tuple[Page, Locator]:
+    """The page of a scene that a picture was dropped on, and the toast with its Undo."""
+    page = rough.new_page()
+    page.goto(new_scene(page))
+    hold_above(page.locator("main"), "drop", **{"own.png": png()})
+    toast = page.locator(".toast").filter(has_text="in and shown")
+    expect(toast).to_be_visible(timeout=30_000)
+    expect(page.locator("#strip > .take")).to_have_count(1)
+    return page, toast
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("reason", [LOCKED, FORBIDDEN, "The site cannot be reached."])
+def test_an_undo_that_is_refused_says_why_and_can_be_tried_again(
+    dropped: tuple[Page, Locator], site: Site, reason: str
+) -> None:
+    page, toast = dropped
+    if reason == LOCKED:
+        change(site, page, "scene.update(is_locked=True)")
+    else:
+        page.route("**/trash/**", forbid if reason == FORBIDDEN else lambda it: it.abort())
+    toast.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("alert").filter(has_text=reason)).to_be_visible()
+    expect(page.locator("#strip > .take")).to_have_count(1)
+    if reason == LOCKED:
+        change(site, page, "scene.update(is_locked=False)")
+    page.unroute_all()
+    toast.get_by_role("button", name="Undo").click()
+    expect(page.locator("#viewer")).to_contain_text("No picture yet")
+    expect(toast).to_have_count(0)
+
+
+@pytest.mark.browser
+def test_an_undo_after_signing_out_leads_to_the_sign_in_page(
+    dropped: tuple[Page, Locator],
+) -> None:
+    page, toast = dropped
+    page.context.clear_cookies(name="sessionid")
+    toast.get_by_role("button", name="Undo").click()
+    page.wait_for_url(re.compile(r"/account/login/\?next="))
+
+
 @pytest.mark.browser
 def test_progress_is_shown_while_a_file_is_on_its_way(rough: Any) -> None:
     page = rough.new_page()

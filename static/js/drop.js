@@ -124,11 +124,28 @@ function finish(toast, id, undoing) {
   button.hidden = false;
   button.addEventListener("click", async () => {
     button.disabled = true;
-    for (const url of undoing.reverse()) await fetch(url, { method: "POST", headers: headers() }).catch(() => complain(failures.offline));
-    toast.remove();
+    let refused = null;
+    while (undoing.length && refused === null) {
+      refused = await takeBack(undoing.at(-1));
+      if (refused === null) undoing.pop();
+    }
+    button.disabled = false; // what is left can be tried again
+    if (refused === null) toast.remove();
+    else if (refused) complain(refused);
     htmx.trigger(document.getElementById(id), "scene-changed");
   });
   toasts.append(toast);
+}
+
+// Null when it is done, or why it was refused.
+async function takeBack(url) {
+  try {
+    const answer = await fetch(url, { method: "POST", headers: headers() });
+    if (answer.ok && !answer.redirected) return null;
+    return whyNot(await answer.json().catch(() => null), answer.status, answer.url);
+  } catch {
+    return failures.offline;
+  }
 }
 
 // What htmx would send; but words are read here, not swapped in.
