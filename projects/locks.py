@@ -14,7 +14,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -84,6 +84,8 @@ class Refusal:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, Locked):
             return None
+        if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
+            return JsonResponse({"refused": error.words}, status=HTTPStatus.CONFLICT)
         messages.error(request, error.words)
         if not request.headers.get("HX-Request"):
             page = reverse("generation:subject", args=["scene", error.scene.pk])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, Route, expect
 
 from tests.servers import Site
 
@@ -101,6 +101,63 @@ def test_a_message_leaves_by_itself_unless_it_is_held(demo: Page) -> None:
     page.clock.fast_forward(7_000)
     page.clock.fast_forward(1_000)
     expect(toast).to_have_count(0)
+
+
+@pytest.fixture
+def posts(demo: Page) -> list[Request]:
+    """What forms have sent. The answer says nothing, so that the page stays."""
+    sent: list[Request] = []
+
+    def keep(route: Route) -> None:
+        if route.request.method == "POST":
+            sent.append(route.request)
+            route.fulfill(status=204)
+        else:
+            route.continue_()
+
+    demo.route("**/*", keep)
+    return sent
+
+
+def new_project(page: Page, name: str) -> Locator:
+    """The button that makes it."""
+    page.goto("/projects/new/")
+    page.get_by_label("Name").fill(name)
+    return page.get_by_role("button", name="Make the project")
+
+
+def test_a_double_click_sends_a_form_once(demo: Page, posts: list[Request]) -> None:
+    page = demo
+    button = new_project(page, "Clicked twice")
+    button.click()
+    page.wait_for_timeout(200)
+    button.click()
+    page.get_by_label("Name").press("Enter")
+    page.wait_for_timeout(500)
+    assert len(posts) == 1
+
+
+def test_the_pressed_button_is_sent_along(demo: Page, posts: list[Request]) -> None:
+    page = demo
+    page.goto("/")
+    open_menu(page)
+    page.get_by_role("button", name="Dark").dblclick()
+    page.wait_for_timeout(500)
+    assert [request.post_data_json["theme"] for request in posts] == ["dark"]
+
+
+@pytest.mark.parametrize("how", ["later", "after going back"])
+def test_a_form_may_be_sent_again(how: str, demo: Page, posts: list[Request]) -> None:
+    page = demo
+    button = new_project(page, "Sent again")
+    button.click()
+    if how == "later":
+        page.wait_for_timeout(2_200)
+    else:  # this browser keeps no page for "back"
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    button.click()
+    page.wait_for_timeout(500)
+    assert len(posts) == 2
 
 
 def on_a_board(page: Page) -> None:

@@ -287,6 +287,25 @@ def test_a_card_that_cannot_be_moved_goes_back(
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("how", ["offline", "broken"])
+def test_a_card_goes_back_while_the_site_is_away(
+    how: str, browser: Browser, site: Site, film: str, cookies_of_demo: Any
+) -> None:
+    context = browser.new_context(base_url=site.url, viewport=TALL)
+    context.add_cookies(cookies_of_demo)
+    page = context.new_page()
+    page.goto(film)
+    if how == "offline":
+        context.set_offline(True)
+    else:
+        page.route("**/*", lambda route: route.fulfill(status=502))
+    drag(page, page.locator("li.scene .frame").nth(4), page.locator("li.scene").nth(1))
+    expect(page.locator(".toast.error")).to_be_visible()
+    expect(page.locator("li.scene .number")).to_have_text(list("123456789"))
+    context.close()
+
+
+@pytest.mark.browser
 def test_a_card_is_dragged_by_its_grip_with_a_finger(
     browser: Browser, site: Site, film: str, cookies_of_demo: Any
 ) -> None:

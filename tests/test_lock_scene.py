@@ -172,6 +172,19 @@ def test_a_click_is_told_in_a_toast(client: Client, scene: Scene) -> None:
     assert "Scene 12 is locked." in html
 
 
+def test_a_script_that_asks_for_json_is_told_in_it(client: Client, scene: Scene) -> None:
+    take = stages.add_take(scene)
+    lock(scene)
+    headers = HTMX | {"Accept": "application/json"}
+    words = "Scene 12 is locked. Unlock it first; nothing was changed."
+    for name, pk in (("scene_upload", scene.pk), ("take_trash", take.pk)):
+        answer = client.post(reverse(f"projects:{name}", args=[pk]), headers=headers)
+        assert answer.status_code == 409
+        assert answer.json() == {"refused": words}
+    page = client.get(reverse("generation:subject", args=["scene", scene.pk]))
+    assert words not in page.content.decode()  # it has been said
+
+
 def test_a_lock_that_comes_in_between_holds(scene: Scene) -> None:
     """The page was read before it, and is written after it."""
     stale = Scene.objects.get(pk=scene.pk)

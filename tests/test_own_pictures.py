@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,11 +15,12 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from credits import ledger
 from projects.models import Character, Project, Scene, Take
 from tests import stages
+from tests.servers import Site
 from tests.test_board import HTMX, page, signed_in
 from tests.test_frame import rough
 from tests.test_rework import words
@@ -249,6 +251,99 @@ def test_what_is_wrong_with_one_is_said_and_the_others_go_on(rough: Any) -> None
     page.route("**/upload/", lambda route: route.abort())
     hold_above(page.locator("main"), "drop", **{"lost.png": png()})
     expect(page.get_by_role("alert").filter(has_text="lost.png: The site cannot")).to_be_visible()
+
+
+def change(site: Site, page: Page, code: str) -> None:
+    """What somebody else does meanwhile to the scene that `page` shows; the page is not told."""
+    pk = re.search(r"/scenes/(\w+)/", page.url)
+    assert pk
+    lines = f"from projects.models import Scene; scene = Scene.objects.filter(pk={pk[1]!r})"
+    site.manage("shell", "--no-imports", "-c", f"{lines}\n{code}")
+
+
+LOCKED = "is locked. Unlock it first; nothing was changed."
+GONE = "This is not there any more. Reload the page."
+FORBIDDEN = "You may look at this, but not change it."
+
+
+def forbid(route: Route) -> None:
+    route.fulfill(status=403, content_type="text/html", body="<h1>No</h1>")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("code", "reason"), [("scene.update(is_locked=True)", LOCKED), ("scene.delete()", GONE)]
+)
+def test_a_drop_that_is_refused_says_why(rough: Any, site: Site, code: str, reason: str) -> None:
+    page = rough.new_page()
+    page.goto(new_scene(page))
+    change(site, page, code)
+    hold_above(page.locator("main"), "drop", **{"own.png": png()})
+    toast = page.get_by_role("alert").filter(has_text="own.png")
+    expect(toast).to_contain_text(reason, timeout=30_000)
+    expect(page.locator(".toast.busy")).to_have_count(0)
+
+
+@pytest.mark.browser
+def test_a_drop_by_who_may_not_any_more_says_so(rough: Any) -> None:
+    page = rough.new_page()
+    page.goto(new_scene(page))
+    page.route("**/upload/", forbid)
+    hold_above(page.locator("main"), "drop", **{"own.png": png()})
+    expect(page.get_by_role("alert").filter(has_text="own.png")).to_contain_text(FORBIDDEN)
+
+
+@pytest.mark.browser
+def test_a_drop_after_signing_out_leads_to_the_sign_in_page(rough: Any) -> None:
+    page = rough.new_page()
+    address = new_scene(page)
+    page.goto(address)
+    rough.clear_cookies(name="sessionid")
+    hold_above(page.locator("main"), "drop", **{"own.png": png(), "other.png": png()})
+    page.wait_for_url(f"/account/login/?next={quote(address, safe='')}")
+
+
+@pytest.fixture
+def dropped(rough: Any) -> tuple[Page, Locator]:
+    """The page of a scene that a picture was dropped on, and the toast with its Undo."""
+    page = rough.new_page()
+    page.goto(new_scene(page))
+    hold_above(page.locator("main"), "drop", **{"own.png": png()})
+    toast = page.locator(".toast").filter(has_text="in and shown")
+    expect(toast).to_be_visible(timeout=30_000)
+    expect(page.locator("#strip > .take")).to_have_count(1)
+    return page, toast
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("reason", [LOCKED, FORBIDDEN, "The site cannot be reached."])
+def test_an_undo_that_is_refused_says_why_and_can_be_tried_again(
+    dropped: tuple[Page, Locator], site: Site, reason: str
+) -> None:
+    page, toast = dropped
+    if reason == LOCKED:
+        change(site, page, "scene.update(is_locked=True)")
+    else:
+        page.route("**/trash/**", forbid if reason == FORBIDDEN else lambda it: it.abort())
+    toast.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("alert").filter(has_text=reason)).to_be_visible()
+    expect(page.locator("#strip > .take")).to_have_count(1)
+    if reason == LOCKED:
+        change(site, page, "scene.update(is_locked=False)")
+    page.unroute_all()
+    toast.get_by_role("button", name="Undo").click()
+    expect(page.locator("#viewer")).to_contain_text("No picture yet")
+    expect(toast).to_have_count(0)
+
+
+@pytest.mark.browser
+def test_an_undo_after_signing_out_leads_to_the_sign_in_page(
+    dropped: tuple[Page, Locator],
+) -> None:
+    page, toast = dropped
+    page.context.clear_cookies(name="sessionid")
+    toast.get_by_role("button", name="Undo").click()
+    page.wait_for_url(re.compile(r"/account/login/\?next="))
 
 
 @pytest.mark.browser

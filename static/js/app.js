@@ -1,5 +1,5 @@
-// What the pages add when script runs: toasts that leave by themselves, menus that close, focus kept
-// over htmx swaps, and words when the network fails. Every page works without this file.
+// What the pages add when script runs: toasts that leave by themselves, menus that close, forms that a double click sends
+// once, focus kept over htmx swaps, and words when the network fails. Every page works without this file.
 
 const STAY_MS = 6000;
 const STAY_WITH_UNDO_MS = 20_000;
@@ -69,6 +69,21 @@ document.addEventListener("keydown", (event) => {
   const menu = event.target.closest?.("details.menu[open]");
   closeMenus();
   menu?.querySelector("summary").focus();
+});
+
+// A double click sends a form once. Its button is not disabled for that: a disabled one would not be sent along, and a
+// form that is answered with a file stays on the page and may be sent again. What htmx sends it has prevented before.
+const AGAIN_MS = 2_000;
+let sent = new WeakSet();
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post") return;
+  if (sent.has(form)) return event.preventDefault();
+  sent.add(form);
+  setTimeout(() => sent.delete(form), AGAIN_MS);
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) sent = new WeakSet(); // "back" brings the page as it was left
 });
 
 // Over a swap: what stood open stays open; and when the swapped part held the focus and the same control is not there

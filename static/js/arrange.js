@@ -4,6 +4,7 @@
 
 const FAR = 6; // pixels that make a press a drag
 const EDGE = 90; // pixels from the window's edge, where the page begins to scroll
+const stood = new WeakMap(); // where a card stood before it was moved
 let drag = null;
 
 document.addEventListener("pointerdown", (event) => {
@@ -108,14 +109,18 @@ function drop(event) {
   if (!at) return;
   const beside = at.side === "before" ? at.other.previousElementSibling : at.other.nextElementSibling;
   if (beside === card) return; // it stands there
+  stood.set(card, { list: card.parentElement, next: card.nextElementSibling });
   at.other[at.side](card);
   const values = { where: at.side, other: at.other.querySelector(".grip").dataset.number, drawn: "yes" };
-  htmx.ajax("POST", grip.dataset.move, { source: card, event, swap: "none", values }).catch(redraw);
+  htmx.ajax("POST", grip.dataset.move, { source: card, event, swap: "none", values }).catch(() => putBack(card));
 }
 
-function redraw() {
+// The move failed. Where the site is away, the scenes cannot be drawn anew either.
+function putBack(card) {
+  const { list, next } = stood.get(card) ?? {};
+  if (list?.contains(card) && (!next || next.parentElement === list)) list.insertBefore(card, next);
   htmx.trigger(document.body, "scenes-moved");
 }
-document.addEventListener("htmx:responseError", (event) => {
-  if (event.detail.pathInfo.requestPath.endsWith("/move/")) redraw();
+document.addEventListener("htmx:responseError", ({ detail }) => {
+  if (detail.pathInfo.requestPath.endsWith("/move/")) putBack(detail.elt);
 });

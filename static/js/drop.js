@@ -7,6 +7,7 @@ const MOST_BYTES = 40_000_000;
 const PICTURES = "image/png,image/jpeg,image/webp";
 const template = document.getElementById("drop-words");
 const words = template.dataset;
+const failures = document.getElementById("error-toast").dataset;
 const toasts = document.getElementById("toasts");
 const queue = [];
 let isBusy = false;
@@ -88,7 +89,8 @@ async function sendBatch({ id, url, files }) {
     const rank = files.length > 1 ? ` · ${words.of.replace("{i}", number + 1).replace("{all}", files.length)}` : "";
     const { undo, refused } = await send(url, file, (share) => tell(toast, file, share, rank));
     if (undo) undoing.push(undo);
-    else complain(`${file.name}: ${refused}`);
+    else if (refused) complain(`${file.name}: ${refused}`);
+    else break; // the page is being left
   }
   toast.remove();
   const card = document.getElementById(id);
@@ -122,16 +124,45 @@ function finish(toast, id, undoing) {
   button.hidden = false;
   button.addEventListener("click", async () => {
     button.disabled = true;
-    for (const url of undoing.reverse()) await fetch(url, { method: "POST", headers: headers() }).catch(() => complain(words.lost));
-    toast.remove();
+    let refused = null;
+    while (undoing.length && refused === null) {
+      refused = await takeBack(undoing.at(-1));
+      if (refused === null) undoing.pop();
+    }
+    button.disabled = false; // what is left can be tried again
+    if (refused === null) toast.remove();
+    else if (refused) complain(refused);
     htmx.trigger(document.getElementById(id), "scene-changed");
   });
   toasts.append(toast);
 }
 
-// What htmx would send.
+// Null when it is done, or why it was refused.
+async function takeBack(url) {
+  try {
+    const answer = await fetch(url, { method: "POST", headers: headers() });
+    if (answer.ok && !answer.redirected) return null;
+    return whyNot(await answer.json().catch(() => null), answer.status, answer.url);
+  } catch {
+    return failures.offline;
+  }
+}
+
+// What htmx would send; but words are read here, not swapped in.
 function headers() {
-  return { ...JSON.parse(document.body.getAttribute("hx-headers")), "HX-Request": "true" };
+  return { ...JSON.parse(document.body.getAttribute("hx-headers")), "HX-Request": "true", Accept: "application/json" };
+}
+
+// Why not, from an answer that is not the one that was wanted: in its own words, or as app.js would say it. Nothing for
+// whoever is signed out meanwhile: the sign-in page comes instead.
+function whyNot(answer, status, url) {
+  const { login } = document.body.dataset;
+  if (url && new URL(url).pathname === login) {
+    location.assign(`${login}?next=${encodeURIComponent(location.pathname + location.search)}`);
+    return "";
+  }
+  if (answer?.refused) return answer.refused;
+  return status === 403 ? failures.forbidden : status === 404 ? failures.gone : status === 429 ? failures.often : failures.failed;
 }
 
 // The answer to one file: how to undo it, or why it was refused.
@@ -146,8 +177,11 @@ function send(url, file, progress) {
     for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
     request.upload.addEventListener("progress", (event) => progress(event.loaded / event.total));
     request.upload.addEventListener("load", () => progress(1));
-    request.addEventListener("load", () => resolve(request.response?.undo || request.response?.refused ? request.response : { refused: words.failed }));
-    request.addEventListener("error", () => resolve({ refused: words.lost }));
+    request.addEventListener("load", () => {
+      const { response, status, responseURL } = request;
+      resolve(response?.undo ? response : { refused: whyNot(response, status, responseURL) });
+    });
+    request.addEventListener("error", () => resolve({ refused: failures.offline }));
     progress(0);
     request.send(form);
   });
