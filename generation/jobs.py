@@ -210,14 +210,14 @@ def _adopt(generation: Generation, task_id: str) -> None:
     for seconds in ADOPTED_AGAIN:
         try:
             lifecycle.adopt(generation, task_id)
+            return
         except lifecycle.TaskTaken:
             lifecycle.unclear(generation, f"KIE answered with another order's task, {task_id}")
+            return
         except OperationalError as error:
             log.warning("[KIE] Task %s of order %s: %s", task_id, generation.pk, error)
             connection.close()
             sleep(seconds)
-        else:
-            return
 
 
 def _shut(window: Window) -> None:

@@ -468,6 +468,23 @@ def test_a_database_that_restarts_does_not_lose_the_task(
     assert (generation.state, len(waited)) == ("running", 2)
 
 
+def test_another_orders_task_is_not_adopted(
+    kie: Sandbox, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def taken(_generation: Generation, task_id: str) -> bool:
+        asked.append(task_id)
+        raise lifecycle.TaskTaken(task_id)
+
+    monkeypatch.setattr(lifecycle, "adopt", taken)
+    generation = place(scene)
+    jobs.submit()
+    generation.refresh_from_db()
+    assert (generation.state, generation.task_id) == ("unknown", None)
+    assert len(asked) == 1
+
+
 def test_a_window_that_redis_has_lost_is_told_again(kie: Sandbox, scene: Scene) -> None:
     first, second = place(scene, "1"), place(scene, "2")
     jobs.submit()
