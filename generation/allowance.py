@@ -13,6 +13,7 @@ from django.db.models import F, QuerySet, Sum
 
 from generation.entries import SPENT, with_entries
 from generation.models import Generation
+from projects import live
 from projects.models import Member, Project
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def take(order: Generation, price: int | None = None) -> None:
     needed = order.price if price is None else price
     if not budget.covers(needed):
         raise AllowanceExceeded(needed, budget.left or 0)
+    # Whatever else is offered to them may now have to be asked for.
+    live.tell(live.of_user(user), live.EVERYTHING)
 
 
 def _limited(project: Project, user: int) -> QuerySet[Member]:

@@ -80,7 +80,7 @@ def test_from_the_invitation_to_the_picture(
     covered, beyond = scenes.nth(0), scenes.nth(1)
     covered.get_by_role("button", name=re.compile("Generate image 6.5 credits.*demo pays")).click()
     expect(covered.locator(".frame img")).to_be_visible(timeout=30_000)
-    guest.reload()
+    expect(guest.get_by_text("0 left of your 6.5 credits")).to_be_visible()
     beyond.get_by_role("button", name="Ask demo 6.5 credits").press("Enter")
     expect(beyond.get_by_text("Asked demo for 6.5 credits")).to_be_visible()
 
