@@ -30,6 +30,7 @@ NO_PAGES = {
     "generation:stream",
     "generation:sample",
     "generation:cancel",
+    "generation:member_change",
     "generation:receipt",
     "generation:credits_csv",
     "generation:api_image_status",
