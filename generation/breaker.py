@@ -65,6 +65,7 @@ def _is_tried(breaker: Breaker) -> bool:
     out = Generation.objects.filter(
         state__in=(State.SUBMITTING, State.RUNNING, State.UNKNOWN),
         submitted_at__gte=breaker.next_try_at,
-    ).filter(submitted_at__gt=timezone.now() - TRY_LASTS)
+        submitted_at__gt=timezone.now() - TRY_LASTS,
+    )
     claimed = Generation.objects.filter(state=State.QUEUED, lease_until__isnull=False)
     return (out | claimed).filter(model=breaker.pk).exists()

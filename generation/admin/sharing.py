@@ -82,25 +82,22 @@ class Revocable(admin.ModelAdmin):  # type: ignore[type-arg]
         actions: dict[str, Any] = super().get_actions(request)
         if "delete_selected" in actions:
             _all_of_them, name, words = actions["delete_selected"]
-            actions["delete_selected"] = (self._delete_open, name, words)
+            actions["delete_selected"] = (Revocable.delete_open, name, words)
         return actions
 
-    @staticmethod
-    def _delete_open(
-        own: Revocable, request: HttpRequest, rows: QuerySet[Any]
-    ) -> HttpResponse | None:
+    def delete_open(self, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse | None:
         """What is closed stays, and does not keep the others back."""
-        still_open = [row.pk for row in rows if own.is_open(row)]
+        still_open = [row.pk for row in rows if self.is_open(row)]
         if closed := len(rows) - len(still_open):
             words = ngettext(
                 "%(count)d of them has been answered and stays.",
                 "%(count)d of them have been answered and stay.",
                 closed,
             )
-            own.message_user(request, words % {"count": closed}, messages.WARNING)
+            self.message_user(request, words % {"count": closed}, messages.WARNING)
         if not still_open:
             return None
-        return delete_selected(own, request, rows.filter(pk__in=still_open))
+        return delete_selected(self, request, rows.filter(pk__in=still_open))
 
     def is_open(self, row: Any) -> bool:
         raise NotImplementedError
