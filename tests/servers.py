@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
-from imagegen.run import BASE_DIR, free_port
+from imagegen.run import BASE_DIR
 
 STARTED = "Ctrl-C ends everything."
 
@@ -49,8 +50,7 @@ class Site:
 def running_site(folder: Path, environment: dict[str, str], *options: str) -> Iterator[Site]:
     """`make run` with its data in `folder`, until the end of the block."""
     environment = environment | {"VAR_DIR": str(folder)}
-    port = free_port()
-    with program(folder, environment, "--port", str(port), *options):
+    with held_port() as port, program(folder, environment, "--port", str(port), *options):
         log = folder / "site.log"
         token = re.search(r"^API token +(\S+)", log.read_text(), re.MULTILINE)
         assert token, log.read_text()
@@ -86,6 +86,19 @@ def wait_for(text: str, log: Path, program: subprocess.Popen[bytes], seconds: fl
         assert program.poll() is None, f"The site has ended:\n{log.read_text()}"
         assert time.monotonic() < deadline, f"The site does not start:\n{log.read_text()}"
         time.sleep(0.1)
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port that this machine gives to nobody else until the end of the block.
+
+    A server with SO_REUSEADDR, which all of ours set, can listen there; until it does, connections
+    are refused. A port that is merely free now may be somebody else's when the server has started.
+    """
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        yield holder.getsockname()[1]
 
 
 @contextmanager

@@ -20,9 +20,8 @@ from generation import jobs, lifecycle, reconcile
 from generation.kie.client import Kie
 from generation.kie.sandbox import Options, Sandbox
 from generation.models import BalanceSample, Difference, Generation, Price, Reason, State, TakenBack
-from imagegen.run import free_port
 from projects.models import Project, Scene
-from tests import stages
+from tests import servers, stages
 from tests.test_jobs import ENDS, next_faults, take_steps
 
 pytestmark = pytest.mark.django_db
@@ -428,8 +427,9 @@ def test_another_account_is_another_balance(kie: Sandbox, settings: Any) -> None
 def test_a_dead_kie_is_an_error_and_no_sample(kie: Sandbox, scene: Scene, settings: Any) -> None:
     followed(sent(kie, scene))
     Generation.objects.update(kie_credits_used=700)
-    settings.KIE_API_URL = f"http://127.0.0.1:{free_port()}"
-    told = refused()
+    with servers.held_port() as port:
+        settings.KIE_API_URL = f"http://127.0.0.1:{port}"
+        told = refused()
     assert told.startswith("KIE does not say what is left, so nothing was compared: could not")
     assert not BalanceSample.objects.exists()
     assert not Difference.objects.exists()

@@ -21,7 +21,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from imagegen.processes import SOON
-from imagegen.run import BASE_DIR, free_port
+from imagegen.run import BASE_DIR
 from tests import servers
 from tests.servers import Site
 
@@ -123,7 +123,8 @@ def test_what_it_chose_is_for_this_user_only(site: Site) -> None:
 
 
 def test_a_second_start_says_where_the_first_one_is(site: Site) -> None:
-    second = start(site.environment, free_port())
+    with servers.held_port() as port:
+        second = start(site.environment, port)
     assert second.returncode == 1
     assert "already runs" in second.stderr
     assert f"{site.url}/" in second.stderr
@@ -179,8 +180,10 @@ def pool_and_workers(queue: str, folder: Path) -> tuple[set[int], set[int]]:
 @pytest.mark.once
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_all_that_was_started_ends(ending: signal.Signals, tmp_path: Path) -> None:
-    port = ("--port", str(free_port()))
-    with servers.program(tmp_path, servers.clean_environment(), *port) as program:
+    with (
+        servers.held_port() as port,
+        servers.program(tmp_path, servers.clean_environment(), "--port", str(port)) as program,
+    ):
         started = processes_of(tmp_path)
         for part in (
             "valkey-server",

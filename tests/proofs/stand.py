@@ -37,7 +37,7 @@ from redis import Redis
 
 from imagegen import run
 from imagegen.processes import Processes, send
-from imagegen.run import BASE_DIR, free_port
+from imagegen.run import BASE_DIR
 from tests import servers
 from tests.proofs import bucket
 from tests.with_postgres import Postgres, postgres
@@ -94,7 +94,10 @@ class Stand:
         self._resting: set[str] = set()  # those that were stopped on purpose
         self._replaced: dict[str, str] = {}
         self._cpu: dict[tuple[str, int], float] = {}
-        self._ports = {name: free_port() for name in ("web", "sandbox", "bucket")}
+        self._ports = {
+            name: self._ends.enter_context(servers.held_port())
+            for name in ("bucket", "sandbox", "web")
+        }
 
     # Beginning and end
 
@@ -127,9 +130,9 @@ class Stand:
         lines = parse_procfile((BASE_DIR / "Procfile").read_text()).processes
         for name, line in (lines | self._replaced).items():
             self._launch(name, line)
-        self._wait_for(f"127.0.0.1:{self._ports['bucket']}", "/proof/faults")
-        self._wait_for(f"127.0.0.1:{self._ports['sandbox']}", "/sandbox")
-        self._wait_for(f"127.0.0.1:{self._ports['web']}", "/healthz")
+        self._wait_for("bucket", "/proof/faults")
+        self._wait_for("sandbox", "/sandbox")
+        self._wait_for("web", "/healthz")
 
     def _environment(self) -> dict[str, str]:
         (self.folder / "var").mkdir()
@@ -203,14 +206,23 @@ class Stand:
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _wait_for(self, address: str, path: str, seconds: float = 60) -> None:
+    def _wait_for(self, name: str, path: str, seconds: float = 60) -> None:
+        url = f"http://127.0.0.1:{self._ports[name]}{path}"
         deadline = time.monotonic() + seconds
         while True:
-            with contextlib.suppress(requests.ConnectionError):
-                if requests.get(f"http://{address}{path}", timeout=5).status_code == 200:
+            try:
+                status = requests.get(url, timeout=5).status_code
+                if status == 200:
                     return
+                answer = f"HTTP {status}"
+            except requests.RequestException as error:
+                answer = str(error)
             if time.monotonic() > deadline:
-                sys.exit(f"The stand does not start: nothing answers at {address}{path}")
+                said = self.log(name).read_text() if self.log(name).exists() else ""
+                sys.exit(
+                    f"The stand's {name} does not start: {url}: {answer}\n"
+                    f"Started again {self.restarts[name]} times. It said:\n{said[-4000:]}"
+                )
             time.sleep(0.1)
 
     # The site
