@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -18,14 +17,13 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from credits import ledger as books
-from credits.amounts import HUNDREDTHS, MICRO
 from credits.fields import CreditsField
 from credits.models import CreditLedger, LedgerEntry
+from credits.templatetags.money import credits, dollars, in_credits
 
 
 class ReadOnly:
@@ -39,18 +37,6 @@ class ReadOnly:
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
-
-
-def credits(hundredths: int) -> str:
-    return _number(Decimal(hundredths) / HUNDREDTHS)
-
-
-def dollars(micro: int) -> str:
-    return f"${_number(Decimal(micro) / MICRO)}"
-
-
-def _number(number: Decimal) -> str:
-    return str(number_format(number, use_l10n=True, force_grouping=True))
 
 
 def new_reference() -> str:
@@ -81,7 +67,7 @@ class BookingForm(forms.Form):
         except books.InsufficientCredits as error:
             self.add_error(
                 "amount",
-                _("Only %(available)s are available.") % {"available": credits(error.available)},
+                _("Available: %(available)s.") % {"available": in_credits(error.available)},
             )
         except books.ReferenceConflict:
             self.add_error(None, _("This form has been used for something else. Open it again."))

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from django.utils.translation import gettext as _
 
+from credits.templatetags.money import dollars, in_credits
 from generation import defaults, orders, steps, summary
 from generation.casting import Casting, casting_of
 from generation.models import KieModel
 from generation.orders import Order, Terms
 from generation.steps import BUTTON_KEY, Step
 from generation.summary import Check
-from generation.templatetags.money import dollars, in_credits
 from generation.wishes import OrderRefused, Wish
 from projects.cast import cast_of
 from projects.models import Project, Scene

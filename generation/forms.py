@@ -12,13 +12,13 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from credits.templatetags.money import in_credits
 from generation import defaults, records
 from generation.board import MOST_BY_CLICK
 from generation.models import AUTO, ImageSettings, KieModel, Operation
 from generation.orders import shape_of
 from generation.pricing import NoPrice, Quote, percent_for, quote
 from generation.records import Record
-from generation.templatetags.money import in_credits
 
 
 class PriceForm(forms.Form):

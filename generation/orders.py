@@ -16,6 +16,7 @@ from django.db import IntegrityError
 from django.utils.translation import gettext as _
 
 from credits import ledger
+from credits.templatetags.money import in_credits
 from generation import defaults, lifecycle, prompts
 from generation.allowance import AllowanceExceeded
 from generation.models import (
@@ -30,7 +31,6 @@ from generation.models import (
 )
 from generation.pricing import NoPrice, Quote, percent_for, quote
 from generation.references import Sent, people_in, pictures_for
-from generation.templatetags.money import in_credits
 from generation.wishes import OrderRefused, Wish
 from projects.cast import CastMember
 from projects.models import Character, Scene, Take

@@ -14,9 +14,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from credits.models import LedgerEntry
+from credits.templatetags.money import in_credits
 from generation import reconcile
 from generation.models import Difference, Event, Generation, Slot, State
-from generation.templatetags.money import in_credits
 from projects.models import Take
 
 Kind = LedgerEntry.Kind

@@ -13,13 +13,13 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from credits.templatetags.money import in_credits
 from generation.models import AUTO, Generation, Operation
 from generation.parents import Parent, parent_of
 from generation.receipt import WentAlong, went_along
 from generation.rework import WORKS
 from generation.standing import seconds_since
 from generation.templatetags.clock import duration
-from generation.templatetags.money import in_credits
 from projects.models import Take
 
 WORD = re.compile(r"\s*\S+\s*$|\s*\S+")

@@ -40,6 +40,7 @@ from django.db.models import BigIntegerField, Case, F, Q, QuerySet, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from credits.templatetags.money import in_credits
 from generation import jobs, lifecycle
 from generation.kie.client import KieError, Task, TaskUnknown, Unclear
 from generation.models import (
@@ -51,7 +52,6 @@ from generation.models import (
     Reason,
     State,
 )
-from generation.templatetags.money import in_credits
 
 log = logging.getLogger(__name__)
 

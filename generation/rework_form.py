@@ -14,11 +14,11 @@ from django.http import Http404
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from credits.templatetags.money import in_credits
 from generation import orders
 from generation.models import AUTO, KieModel, Operation, PromptUse
 from generation.orders import Order
 from generation.rework import SOME_WORDS, Bench, Choice, Companion
-from generation.templatetags.money import in_credits
 from generation.wishes import Wish
 from projects import access, uploads
 from projects.models import Role, Take

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from credits import ledger
+from credits.templatetags.money import in_credits
 from generation import asks, lifecycle, orders
 from generation.allowance import AllowanceExceeded
 from generation.batch import placed
@@ -18,7 +19,6 @@ from generation.bill import Bill, Choices, bill_for
 from generation.models import Ask, Batch
 from generation.orders import Order, Terms
 from generation.setup import setup_of
-from generation.templatetags.money import in_credits
 from generation.wishes import OrderRefused
 from projects.models import Project, Role
 from projects.slate import hold

@@ -17,12 +17,12 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from credits.amounts import HUNDREDTHS, MICRO, credits_text, dollars_text
+from credits.templatetags.money import dollars, in_credits
 from generation import callbacks, defaults, lifecycle
 from generation.kie import limiter
 from generation.kie.client import USER_AGENT
 from generation.models import Generation
 from generation.orders import Order
-from generation.templatetags.money import dollars, in_credits
 from projects.ids import new_id
 from projects.models import Scene
 
@@ -171,9 +171,9 @@ def _route(order: Order, row: Generation) -> Step:
             )
             % {"provider": own.provider.value, "model": own.model.value},
             _(
-                "In one transaction the order is written and %(price)s of %(payer)s are held. "
-                "The answer does not wait for KIE; a worker takes over. The same button pressed "
-                "twice is one order."
+                "In one transaction the order is written and %(price)s held for it from what "
+                "%(payer)s has. The answer does not wait for KIE; a worker takes over. The same "
+                "button pressed twice is one order."
             )
             % {"price": in_credits(row.price), "payer": row.payer},
         ),

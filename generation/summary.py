@@ -13,11 +13,11 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from credits.models import CreditLedger
+from credits.templatetags.money import dollars, in_credits
 from generation import checkup, defaults, lifecycle, orders, steps
 from generation.allowance import budget_of
 from generation.models import KieModel
 from generation.orders import Order
-from generation.templatetags.money import dollars, in_credits
 from generation.wishes import OrderRefused, Wish
 from projects import access
 from projects.models import Character, Project, Role

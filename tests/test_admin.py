@@ -973,7 +973,7 @@ def test_a_balance_is_adjusted_both_ways(at_admin: Client, alice: User) -> None:
         ("grant", booking("5", reason=" "), "required"),
         ("grant", booking("5", reference="generation:x:hold"), "valid value"),
         ("adjust", booking("0"), "more or less than 0"),
-        ("adjust", booking("-4.01"), "Only 4 are available"),
+        ("adjust", booking("-4.01"), "Available: 4 credits."),
     ],
 )
 def test_a_booking_that_cannot_be_is_an_error_of_the_form(

@@ -194,7 +194,7 @@ def test_more_than_there_is_cannot_be_pressed(client: Client, project: Project) 
     for number in range(1, 23):
         stages.add_scene(project, number)
     html = shown(client, project)
-    assert "That is more than the 120 credits that are available." in words(html)
+    assert "That is more than is available: 120 credits." in words(html)
     assert 'id="order"' not in html
     limited = client.post(address(project), {"show": "fit"}).content.decode()
     assert figures(limited)["Total"] == "120 credits"
@@ -232,7 +232,7 @@ def test_a_members_allowance_is_the_limit(client: Client, project: Project, bob:
     Member.objects.filter(user=bob).update(allowance=2000)
     his = signed_in(bob)
     html = shown(his, project)
-    assert "That is more than the 20 credits that are left of your allowance." in words(html)
+    assert "That is more than is left of your allowance: 20 credits." in words(html)
     assert "alice pays." in html
     assert 'id="order"' not in html
     assert "102" not in figures(html).values()

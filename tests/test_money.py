@@ -9,7 +9,7 @@ from django.utils.translation import override
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation.templatetags.money import credit_change, credits, dollars, in_credits
+from credits.templatetags.money import credit_change, credits, dollars, in_credits
 
 
 @pytest.mark.parametrize(

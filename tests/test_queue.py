@@ -225,7 +225,7 @@ def test_the_receipt_of_a_failure_keeps_kies_words_to_staff(client: Client, scen
     html = receipt(client, order).content.decode()
     told = words(html)
     assert "Not charged. The model does not take these settings." in told
-    assert "The 6.5 credits that were held have been given back." in told
+    assert "Given back: 6.5 credits." in told
     assert "Given back 6.5" in told
     assert "secret words" not in html
 
@@ -233,7 +233,7 @@ def test_the_receipt_of_a_failure_keeps_kies_words_to_staff(client: Client, scen
 def test_an_open_order_follows_itself(client: Client, scene: Scene) -> None:
     order = stages.ordered(scene)
     html = receipt(client, order).content.decode()
-    assert "6.5 credits are held" in html
+    assert "Held: 6.5 credits" in html
     shown = OpenPage(client, reverse("generation:order", args=[order.pk]))
     assert shown.ask().status_code == 204
     stages.running(order)

@@ -10,7 +10,7 @@ from babel.messages.pofile import read_po
 from django.conf import settings
 from django.utils.translation import gettext, ngettext, override
 
-from generation.templatetags.money import dollars, in_credits
+from credits.templatetags.money import dollars, in_credits
 
 CATALOGUE = settings.BASE_DIR / "locale" / "sk" / "LC_MESSAGES" / "django.po"
 PLACES = re.compile(r"%\(\w+\)[sd]|%[sd]|</?\w+>")

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from credits.templatetags.money import credits
 from generation import account
 from generation.admin import model_facts
 from generation.admin.example import example_of
@@ -28,7 +29,6 @@ from generation.admin.switching import SwitchOffForm
 from generation.admin.trial import TrialForm
 from generation.models import Generation, KieModel
 from generation.templatetags.clock import duration
-from generation.templatetags.money import credits
 from projects.admin import picture_of
 
 

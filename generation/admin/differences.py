@@ -18,10 +18,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from credits.admin import ReadOnly
+from credits.templatetags.money import credit_change, credits
 from generation import reconcile
 from generation.admin.form import form_page, keep_choice
 from generation.models import BalanceSample, Difference
-from generation.templatetags.money import credit_change, credits
 
 
 class SettledFilter(admin.SimpleListFilter):

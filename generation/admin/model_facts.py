@@ -13,13 +13,13 @@ from django.db.models import Count
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from credits.templatetags.money import credits, dollars
 from generation import records
 from generation.catalogue import loading
 from generation.models import Generation, KieModel
 from generation.pricing import NoPrice, quote
 from generation.records import Record
 from generation.replacement import uses_of
-from generation.templatetags.money import credits, dollars
 
 WEEK = timedelta(days=7)
 NOTHING = "–"

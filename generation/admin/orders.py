@@ -26,12 +26,12 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from credits.admin import ReadOnly
 from credits.models import LedgerEntry
+from credits.templatetags.money import credits, dollars, in_credits
 from generation.admin.acts import ACTS, CANCEL, CLOSE, TAKE_BACK, TRY_AGAIN, Act
 from generation.admin.catalogue import pretty
 from generation.admin.form import form_page
 from generation.admin.sample import SampleForm, may_choose, takes_of
 from generation.models import Callback, Event, Generation, Output, Reason, Reference, State
-from generation.templatetags.money import credits, dollars, in_credits
 from projects.admin import picture_of
 
 LATE = timedelta(minutes=10)

@@ -15,8 +15,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from credits.fields import CreditsField, DollarsField
+from credits.templatetags.money import credits, dollars
 from generation.models import KieModel, Price
-from generation.templatetags.money import credits, dollars
 
 JUST_NOW = timedelta(hours=1)  # what begins so little ago is meant to begin now
 # What stands in KIE's credits, and in dollars.

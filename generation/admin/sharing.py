@@ -17,8 +17,8 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from credits.amounts import credits_text
 from credits.fields import CreditsField
+from credits.templatetags.money import in_credits
 from generation.models import Ask
-from generation.templatetags.money import in_credits
 from projects.models import Invitation, Member, Seat
 
 

@@ -11,12 +11,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
+from credits.templatetags.money import in_credits
 from generation import asks
 from generation.asks import NotAsked, ask_for
 from generation.forms import PriceForm
 from generation.models import Ask, Generation
 from generation.sharing_forms import AnswerForm
-from generation.templatetags.money import in_credits
 from generation.views.board import answer_click, subject_for
 from generation.wishes import OrderRefused, Wish
 from projects import access

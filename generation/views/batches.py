@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from credits.templatetags.money import in_credits
 from generation import batch as batches
 from generation.batch import Results, batch_for, results_of
 from generation.batch_form import BillForm, OrderForm
@@ -25,7 +26,6 @@ from generation.models import Ask
 from generation.setup import Setup, setup_of
 from generation.several import BillChanged, ask_for_bill, place_bill
 from generation.standing import standings_of
-from generation.templatetags.money import in_credits
 from generation.versions import digest
 from generation.views.live import answer, stream_for, wanted
 from generation.wishes import OrderRefused
