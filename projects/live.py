@@ -16,12 +16,13 @@ from __future__ import annotations
 import json
 import logging
 from functools import cache, partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, TimeoutError
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -36,6 +37,9 @@ EVERYTHING = "*"
 LATER = "~"
 GONE = "gone"  # no name of a part: the streams of this audience end, and are asked for again
 PATIENCE = 1  # seconds; who writes must not wait long for a Redis that hangs
+HANGS_FOR = 3  # seconds; not tried meanwhile, or who tells many things would wait for each
+
+_silent_until = 0.0  # while Redis hangs, as this process has found
 
 
 def of_project(project_id: str) -> str:
@@ -62,10 +66,15 @@ def tell(audience: str, *names: str) -> None:
 
 
 def _tell(audience: str, names: tuple[str, ...]) -> None:
+    global _silent_until
+    if monotonic() < _silent_until:
+        return
     try:
         redis().publish(CHANNEL, json.dumps([audience, *names]))
     except RedisError as error:  # open pages look by themselves when they can hear again
         log.warning("[Live] Nobody is told of %s: %s", names, error)
+        if isinstance(error, TimeoutError):
+            _silent_until = monotonic() + HANGS_FOR
 
 
 @cache

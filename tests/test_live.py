@@ -17,6 +17,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from redis.exceptions import ConnectionError as NoRedis
+from redis.exceptions import TimeoutError as HangingRedis
 
 from generation import asks, lifecycle
 from generation.models import Ask, Generation, ImageSettings, State, TakenBack
@@ -253,6 +254,31 @@ def test_without_redis_everything_is_written_all_the_same(
     scene = stages.add_scene(project)
     committed(lambda: stages.done(stages.ordered(scene)))
     assert Generation.objects.get().state == State.DONE
+
+
+def test_a_redis_that_hangs_is_waited_for_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch, committed: Any
+) -> None:
+    now, waits = 1000.0, 0
+
+    def publish(*_: object) -> None:
+        nonlocal waits
+        waits += 1
+        raise HangingRedis("no answer in time")
+
+    def order_two() -> None:
+        for number in (1, 2):
+            stages.ordered(stages.add_scene(project, number))
+
+    monkeypatch.setattr(live, "redis", lambda: SimpleNamespace(publish=publish))
+    monkeypatch.setattr(live, "monotonic", lambda: now)
+    monkeypatch.setattr(live, "_silent_until", 0.0)
+    stages.give_credits(project.owner, 10_000)
+    committed(order_two)
+    assert waits == 1
+    now += live.HANGS_FOR
+    committed(lambda: live.tell("everybody", "site"))
+    assert waits == 2
 
 
 # What a page is sent
