@@ -78,6 +78,7 @@ def start_django(folder: str) -> None:
     from django.conf import settings
 
     settings.STORAGES["default"] = {"BACKEND": "tests.proofs.simulation.files.MemoryStorage"}
+    settings.DATABASES["default"]["OPTIONS"]["cached_statements"] = 1000
     settings.LOGGING = {"version": 1, "root": {"level": "ERROR"}}
     django.setup()
 

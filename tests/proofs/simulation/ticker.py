@@ -65,8 +65,11 @@ class Ticker:
         self._plan()
 
     def _plan(self) -> None:
-        at = max(self._due().first + HALF_A_TICK, self.last + self.pause)
-        if at < (self.planned or math.inf) and not self.is_busy:
+        soonest = self.last + self.pause
+        if self.is_busy or (self.planned or math.inf) <= soonest:
+            return
+        at = max(self._due().first + HALF_A_TICK, soonest)
+        if at < (self.planned or math.inf):
             self.planned = at
             self.world.later(at - self.world.now, lambda: self._tick(at))
 
