@@ -83,17 +83,11 @@ def adjust(ledger: CreditLedger, amount: int, *, reference: str, about: About) -
     return _write(_entry(ledger.pk, Kind.ADJUST, amount, 0, reference, about))
 
 
-def hold(ledger: CreditLedger, amount: int, *, reference: str, about: About) -> LedgerEntry:
-    """Sets credits aside for one order. `amount` > 0. Raises InsufficientCredits."""
-    _positive(amount)
-    return _write(_entry(ledger.pk, Kind.HOLD, 0, amount, reference, about))
+def hold(ledger: CreditLedger, holds: Sequence[tuple[int, str, About]]) -> list[LedgerEntry]:
+    """Sets credits aside for orders: for all of these, or for none. (amount > 0, reference, about)
+    each.
 
-
-def hold_all(ledger: CreditLedger, holds: Sequence[tuple[int, str, About]]) -> None:
-    """Sets credits aside for several orders, or for none of them; (amount, reference, about) each.
-
-    Raises InsufficientCredits about all of them together, and ReferenceConflict where a reference
-    has been used before, for whatever it was.
+    Raises InsufficientCredits about all of them together.
     """
     for amount, _reference, _about in holds:
         _positive(amount)
@@ -107,9 +101,15 @@ def hold_all(ledger: CreditLedger, holds: Sequence[tuple[int, str, About]]) -> N
             for entry in entries:
                 held += entry.held_change
                 entry.balance_after, entry.held_after = whole.balance_after, held
-            LedgerEntry.objects.bulk_create(entries)
-    except IntegrityError as error:
-        raise ReferenceConflict(", ".join(entry.reference for entry in entries[:3])) from error
+            return LedgerEntry.objects.bulk_create(entries)
+    except (IntegrityError, InsufficientCredits) as error:
+        references = [entry.reference for entry in entries]
+        known = LedgerEntry.objects.filter(reference__in=references).count()
+        if isinstance(error, InsufficientCredits) and not known:
+            raise
+        if known < len(entries):
+            raise ReferenceConflict(", ".join(references[:3])) from error
+        return [_written_before(entry, error) for entry in entries]
 
 
 def capture(hold_reference: str, amount: int, *, reference: str, about: About) -> LedgerEntry:

@@ -67,7 +67,7 @@ def spent_by(project: Project, users: Iterable[int] | None = None) -> dict[int, 
     return dict(sums.annotate(spent=Sum(SPENT)))
 
 
-def take(order: Generation, price: int | None = None) -> None:
+def take(order: Generation, price: int) -> None:
     """To be asked in the transaction that writes the order and its hold. Raises AllowanceExceeded.
 
     `price` is that of all the orders that are placed together with this one. The UPDATE changes
@@ -81,9 +81,8 @@ def take(order: Generation, price: int | None = None) -> None:
     if not limited.update(allowance=F("allowance")):
         return
     budget = _budget(limited.get(), project)
-    needed = order.price if price is None else price
-    if not budget.covers(needed):
-        raise AllowanceExceeded(needed, budget.left or 0)
+    if not budget.covers(price):
+        raise AllowanceExceeded(price, budget.left or 0)
     # Whatever else is offered to them may now have to be asked for.
     live.tell(live.of_user(user), live.EVERYTHING)
 

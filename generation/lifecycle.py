@@ -22,7 +22,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from credits import ledger
@@ -76,53 +76,27 @@ class LeaseLost(Exception):
 
 
 def place(
-    generation: Generation, references: Sequence[Reference] = (), *, approved: bool = False
-) -> Generation:
-    """Writes the order, what goes along and its hold in one transaction; the first of two with one
-    key wins.
+    generations: Sequence[Generation],
+    references: Sequence[Reference] = (),
+    *,
+    approved: bool = False,
+) -> None:
+    """Writes orders of one person, for one payer, with what goes along and their holds: all of
+    them, or none.
 
     `approved`: by who pays, whatever is left of the allowance of who orders. Raises
-    credits.ledger.InsufficientCredits and allowance.AllowanceExceeded.
-    """
-    try:
-        with transaction.atomic():
-            generation.save(force_insert=True)
-            Reference.objects.bulk_create(references)
-            if not approved:
-                allowance.take(generation)
-            if generation.payer and generation.price:
-                ledger.hold(
-                    ledger.ledger_of(generation.payer),
-                    generation.price,
-                    reference=generation.hold_reference,
-                    about=about(generation),
-                )
-            _note(generation, State.QUEUED, "Ordered")
-            doorbell.ring("submit")
-    except IntegrityError:
-        first = Generation.objects.filter(
-            ordered_by=generation.ordered_by, order_key=generation.order_key
-        ).first()
-        if first is None:
-            raise
-        return first
-    return generation
-
-
-def place_all(generations: Sequence[Generation], references: Sequence[Reference] = ()) -> None:
-    """Writes several orders of one person, for one payer, with their holds: all of them, or none.
-
-    Raises credits.ledger.InsufficientCredits and allowance.AllowanceExceeded about all of them, and
+    credits.ledger.InsufficientCredits and allowance.AllowanceExceeded about all of them, and
     IntegrityError where the key of one has been used.
     """
     first = generations[0]
     with transaction.atomic():
         Generation.objects.bulk_create(generations)
         Reference.objects.bulk_create(references)
-        allowance.take(first, sum(generation.price for generation in generations))
+        if not approved:
+            allowance.take(first, sum(generation.price for generation in generations))
         holds = [(g.price, g.hold_reference, about(g)) for g in generations if g.price]
         if first.payer and holds:
-            ledger.hold_all(ledger.ledger_of(first.payer), holds)
+            ledger.hold(ledger.ledger_of(first.payer), holds)
         for generation in generations:
             _note(generation, State.QUEUED, "Ordered")
         doorbell.ring("submit")
@@ -228,11 +202,12 @@ def call_of(generation: Generation) -> str:
 def calls_of_the_last(window: timedelta) -> dict[str, float]:
     """Seconds since each createTask call, by its name. One that is about to go out counts."""
     now = timezone.now()
-    claimed = Generation.objects.filter(state=State.QUEUED, lease_until__isnull=False)
-    sent = Generation.objects.filter(submitted_at__gt=now - window)
+    claimed = Q(state=State.QUEUED, lease_until__isnull=False)
+    sent = Q(submitted_at__gt=now - window)
+    calls = Generation.objects.filter(claimed | sent).only("attempts", "submitted_at")
     return {
         call_of(generation): (now - (generation.submitted_at or now)).total_seconds()
-        for generation in (*claimed, *sent)
+        for generation in calls
     }
 
 

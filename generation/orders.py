@@ -152,18 +152,29 @@ def prepare(wish: Wish, basis: Basis | None = None) -> Order:
 def place(order: Order, terms: Terms) -> Generation:
     """Holds the credits and puts the order in line, in one transaction.
 
-    The same key again answers with the order of the first time, whatever became of it.
+    The same key again answers with the order of the first time, whatever became of it. Raises
+    OrderRefused.
     """
-    if before := placed(order.wish, terms.user, terms.key):
-        return before
-    if terms.shown_price is not None:
-        check_price(order, terms.shown_price)
+    return placed(order.wish, terms.user, terms.key) or place_all([(order, terms)])[0]
+
+
+def place_all(placings: Sequence[tuple[Order, Terms]]) -> list[Generation]:
+    """`place` for several orders of one person, for one payer: all of them, or none.
+
+    Where the first one's key has been used meanwhile, that one alone is the answer.
+    """
+    generations, references = [], list[Reference]()
+    for order, terms in placings:
+        if terms.shown_price is not None:
+            check_price(order, terms.shown_price)
+        generation = drawn_up(order, terms)
+        generations.append(generation)
+        references += _references_of(generation, order)
+        _log_placing(order, terms)
+    (order, terms), *_others = placings
     wish = order.wish
-    generation = drawn_up(order, terms)
-    log_placing(order, terms)
     try:
-        references = references_of(generation, order)
-        return _same(lifecycle.place(generation, references, approved=terms.approved), wish)
+        lifecycle.place(generations, references, approved=terms.approved)
     except AllowanceExceeded as error:
         raise OrderRefused("allowance", _no_allowance(error, wish), status=402) from error
     except ledger.InsufficientCredits as error:
@@ -171,9 +182,12 @@ def place(order: Order, terms: Terms) -> Generation:
             "credits", _no_credits(error, pays_self=wish.payer == terms.user), status=402
         ) from error
     except IntegrityError as error:
+        if before := placed(wish, terms.user, terms.key):
+            return [before]
         raise OrderRefused(
             "gone", _("What was to be pictured is not there any more."), status=404
         ) from error
+    return generations
 
 
 def check_price(order: Order, shown: int) -> None:
@@ -214,7 +228,7 @@ def drawn_up(order: Order, terms: Terms) -> Generation:
     )
 
 
-def references_of(generation: Generation, order: Order) -> list[Reference]:
+def _references_of(generation: Generation, order: Order) -> list[Reference]:
     """The rows of what goes along; not saved."""
     return [
         Reference(generation=generation, take=sent.take, slot=sent.slot, position=position)
@@ -237,7 +251,7 @@ def placed(wish: Wish, user: User, key: str) -> Generation | None:
     return _same(before, wish) if before else None
 
 
-def log_placing(order: Order, terms: Terms) -> None:
+def _log_placing(order: Order, terms: Terms) -> None:
     free = order.wish.payer is None
     log_wish(order.provider, order.model.model_id, order.references, free, terms.owner_id)
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, transaction
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from credits import ledger
-from credits.templatetags.money import in_credits
-from generation import asks, lifecycle, orders
-from generation.allowance import AllowanceExceeded
+from generation import asks, orders
 from generation.batch import placed
 from generation.bill import Bill, Choices, bill_for
 from generation.models import Ask, Batch
 from generation.orders import Order, Terms
 from generation.setup import setup_of
-from generation.wishes import OrderRefused
 from projects.models import Project, Role
 from projects.slate import hold
 
@@ -66,7 +59,7 @@ def _placed(
 ) -> Batch:
     bill = _bill(project, user, role, choices, mark)
     batch = Batch.objects.create(project=project, ordered_by=user, key=key)
-    place_all(_placings(bill, Terms(user, key, batch=True, in_batch=batch)))
+    orders.place_all(_placings(bill, Terms(user, key, batch=True, in_batch=batch)))
     return batch
 
 
@@ -83,39 +76,9 @@ def place_variants(order: Order, terms: Terms, count: int) -> None:
 
     The first one has the click's own key: where it is known, the click has been answered.
     """
-    keys = [terms.key, *(f"{terms.key}:{number}" for number in range(2, count + 1))]
-    if count == 1:
-        orders.place(order, terms)
-    elif not orders.placed(order.wish, terms.user, terms.key):
-        place_all([(order, replace(terms, key=key)) for key in keys])
-
-
-def place_all(placings: Sequence[tuple[Order, Terms]]) -> None:
-    """Orders of one person, for one payer, in one transaction.
-
-    Raises OrderRefused, with words about all of them.
-    """
-    drawn = [orders.drawn_up(order, terms) for order, terms in placings]
-    references = []
-    for (order, terms), generation in zip(placings, drawn, strict=True):
-        if terms.shown_price is not None:
-            orders.check_price(order, terms.shown_price)
-        references += orders.references_of(generation, order)
-        orders.log_placing(order, terms)
-    try:
-        lifecycle.place_all(drawn, references)
-    except AllowanceExceeded as error:
-        words = _no_allowance(error, len(drawn))
-        raise OrderRefused("allowance", words, status=402) from error
-    except ledger.InsufficientCredits as error:
-        words = _no_credits(error, placings)
-        raise OrderRefused("credits", words, status=402) from error
-    except IntegrityError as error:
-        order, terms = placings[0]
-        if orders.placed(order.wish, terms.user, terms.key):
-            return  # the same click, at the same moment
-        gone = _("What was to be pictured is not there any more.")
-        raise OrderRefused("gone", gone, status=404) from error
+    if not orders.placed(order.wish, terms.user, terms.key):
+        keys = [terms.key, *(f"{terms.key}:{number}" for number in range(2, count + 1))]
+        orders.place_all([(order, replace(terms, key=key)) for key in keys])
 
 
 def _placings(bill: Bill, terms: Terms) -> list[tuple[Order, Terms]]:
@@ -126,34 +89,3 @@ def _placings(bill: Bill, terms: Terms) -> list[tuple[Order, Terms]]:
         for line in bill.ready
         if number <= line.variants
     ]
-
-
-def _no_allowance(error: AllowanceExceeded, count: int) -> str:
-    words = ngettext(
-        "%(count)d picture costs %(price)s, and your allowance has %(left)s left.",
-        "%(count)d pictures cost %(price)s, and your allowance has %(left)s left.",
-        count,
-    )
-    told = {"price": in_credits(error.needed), "left": in_credits(error.left)}
-    return words % {"count": count, **told}
-
-
-def _no_credits(error: ledger.InsufficientCredits, placings: Sequence[tuple[Order, Terms]]) -> str:
-    """How much somebody has is their own business."""
-    (order, terms), count = placings[0], len(placings)
-    payer = order.wish.payer
-    if payer == terms.user:
-        words = ngettext(
-            "Not enough credits: %(count)d picture costs %(price)s; you have %(left)s available.",
-            "Not enough credits: %(count)d pictures cost %(price)s; you have %(left)s available.",
-            count,
-        )
-        left = {"left": in_credits(error.available)}
-    else:
-        words = ngettext(
-            "%(count)d picture costs %(price)s, more than %(payer)s has.",
-            "%(count)d pictures cost %(price)s, more than %(payer)s has.",
-            count,
-        )
-        left = {"payer": str(payer)}
-    return words % {"count": count, "price": in_credits(error.needed), **left}

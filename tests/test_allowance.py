@@ -119,7 +119,7 @@ def test_a_part_that_was_charged_counts_as_that(scene: Scene, bob: User) -> None
     generation = orders.drawn_up(order, terms)
     generation.count = 4
     generation.price = 4 * PRICE
-    lifecycle.place(generation)
+    lifecycle.place([generation])
     assert spent(scene, bob) == 4 * PRICE
     stages.done(generation)  # one of four
     assert spent(scene, bob) == PRICE

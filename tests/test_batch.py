@@ -253,7 +253,7 @@ def test_an_allowance_that_shrank_meanwhile(client: Client, project: Project, bo
     Member.objects.filter(user=bob).update(allowance=2000)
     response = order(his, project, html, which="missing")
     assert response.status_code == 402
-    assert "4 pictures cost 24 credits, and your allowance has 20 credits left." in words(
+    assert "This costs 24 credits, and your allowance has 20 credits left. Ask alice." in words(
         response.content.decode()
     )
     assert Generation.objects.count() == Batch.objects.count() == 0
@@ -268,9 +268,7 @@ def test_credits_that_went_meanwhile(client: Client, project: Project, alice: Us
     response = order(client, project, html, which="missing")
     assert response.status_code == 402
     told = words(response.content.decode())
-    assert (
-        "Not enough credits: 20 pictures cost 120 credits; you have 119 credits available." in told
-    )
+    assert "Not enough credits: this costs 120 credits; you have 119 credits available." in told
     assert Generation.objects.count() == Batch.objects.count() == 0
     assert books(alice) == (11_900, 0)
 

@@ -106,7 +106,7 @@ def change(make: Callable[[Scene, str], Generation], **fields: object) -> Break:
 
 def a_stray_entry(scene: Scene) -> None:
     book = ledger.ledger_of(scene.project.owner)
-    ledger.hold(book, 100, reference="generation:nobody:hold", about=ledger.About())
+    ledger.hold(book, [(100, "generation:nobody:hold", ledger.About())])
 
 
 def a_second_charge(scene: Scene) -> None:

@@ -225,7 +225,7 @@ def test_of_several_pictures_for_one_price_each_counts_as_its_part(
     order = orders.prepare(orders.Wish(project=project, subject=stages.add_scene(project)))
     generation = orders.drawn_up(order, orders.Terms(user=alice, key="k"))
     generation.count, generation.price = 4, 2600
-    lifecycle.place(generation)
+    lifecycle.place([generation])
     stages.done(generation, pictures=2)
     assert "Charged 13 for pictures that are shown now 6.5 for others 6.5" in words(page(alice))
 

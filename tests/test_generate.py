@@ -256,7 +256,7 @@ def test_several_are_ordered_all_or_none(client: Client, scene: Scene) -> None:
     response = click(client, scene, variants="2", on="subject")
     assert response.status_code == 402
     html = response.content.decode()
-    assert "Not enough credits: 2 pictures cost 12 credits; you have 10 credits available." in html
+    assert "Not enough credits: this costs 12 credits; you have 10 credits available." in html
     assert Generation.objects.count() == 0
     assert books(scene.project.owner) == (1000, 0)
     assert click(client, scene, variants="1").status_code == 200
@@ -266,7 +266,7 @@ def test_several_have_to_be_within_the_allowance(scene: Scene, bob: User) -> Non
     Member.objects.filter(user=bob).update(allowance=700)
     response = click(signed_in(bob), scene, variants="2")
     assert response.status_code == 402
-    words = "2 pictures cost 12 credits, and your allowance has 7 credits left."
+    words = "This costs 12 credits, and your allowance has 7 credits left. Ask alice."
     assert words in response.content.decode()
     assert Generation.objects.count() == 0
 

@@ -54,7 +54,7 @@ def stands(book: CreditLedger) -> tuple[int, int]:
 @pytest.mark.django_db
 class TestOneAfterTheOther:
     def test_hold_then_capture(self, book: CreditLedger) -> None:
-        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.hold(book, [(600, "h", ABOUT)])
         assert stands(book) == (1000, 600)
         assert ledger.hold_is_open("h")
         entry = ledger.capture("h", 600, reference="c", about=ABOUT)
@@ -71,12 +71,12 @@ class TestOneAfterTheOther:
         assert (entry.balance_after, entry.held_after) == (400, 0)
 
     def test_hold_then_release(self, book: CreditLedger) -> None:
-        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.hold(book, [(600, "h", ABOUT)])
         ledger.release("h", reference="r", about=ABOUT)
         assert stands(book) == (1000, 0)
 
     def test_part_of_a_hold(self, book: CreditLedger) -> None:
-        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.hold(book, [(600, "h", ABOUT)])
         with pytest.raises(ValueError, match="more than the hold"):
             ledger.capture("h", 601, reference="c", about=ABOUT)
         ledger.capture("h", 250, reference="c", about=ABOUT)
@@ -85,23 +85,23 @@ class TestOneAfterTheOther:
     @pytest.mark.parametrize("amount", [1001, 10**15])
     def test_more_than_there_is(self, book: CreditLedger, amount: int) -> None:
         with pytest.raises(ledger.InsufficientCredits) as caught:
-            ledger.hold(book, amount, reference="h", about=ABOUT)
+            ledger.hold(book, [(amount, "h", ABOUT)])
         assert (caught.value.needed, caught.value.available) == (amount, 1000)
         assert stands(book) == (1000, 0)
 
     def test_the_last_hundredth(self, book: CreditLedger) -> None:
-        ledger.hold(book, 999, reference="h1", about=ABOUT)
-        ledger.hold(book, 1, reference="h2", about=ABOUT)
+        ledger.hold(book, [(999, "h1", ABOUT)])
+        ledger.hold(book, [(1, "h2", ABOUT)])
         with pytest.raises(ledger.InsufficientCredits):
-            ledger.hold(book, 1, reference="h3", about=ABOUT)
+            ledger.hold(book, [(1, "h3", ABOUT)])
         assert stands(book) == (1000, 1000)
 
     @pytest.mark.parametrize("amount", [0, -1, -(10**12)])
     def test_amounts_that_are_none(self, book: CreditLedger, amount: int) -> None:
-        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.hold(book, [(600, "h", ABOUT)])
         wrongs: list[Callable[[], object]] = [
             lambda: ledger.grant(book, amount, reference="x", about=ABOUT),
-            lambda: ledger.hold(book, amount, reference="x", about=ABOUT),
+            lambda: ledger.hold(book, [(amount, "x", ABOUT)]),
             lambda: ledger.capture("h", amount, reference="x", about=ABOUT),
         ]
         for wrong in wrongs:
@@ -110,7 +110,7 @@ class TestOneAfterTheOther:
         assert stands(book) == (1000, 600)
 
     def test_adjusting(self, book: CreditLedger) -> None:
-        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.hold(book, [(600, "h", ABOUT)])
         why = ledger.About(type="adjust", description="Counted wrong")
         ledger.adjust(book, -400, reference="a1", about=why)
         assert stands(book) == (600, 600)
@@ -125,8 +125,8 @@ class TestOneAfterTheOther:
     def test_asking_twice_answers_once(self, book: CreditLedger) -> None:
         steps: list[Callable[[], LedgerEntry]] = [
             lambda: ledger.grant(book, 100, reference="g2", about=ABOUT),
-            lambda: ledger.hold(book, 600, reference="h", about=ABOUT),
-            lambda: ledger.hold(book, 500, reference="h2", about=ABOUT),
+            lambda: ledger.hold(book, [(600, "h", ABOUT)])[0],
+            lambda: ledger.hold(book, [(500, "h2", ABOUT)])[0],
             lambda: ledger.capture("h", 600, reference="c", about=ABOUT),
             lambda: ledger.release("h2", reference="r", about=ABOUT),
             lambda: ledger.adjust(book, -10, reference="a", about=ABOUT),
@@ -137,17 +137,17 @@ class TestOneAfterTheOther:
         assert stands(book) == (490, 0)
 
     def test_a_repeated_hold_answers_even_when_nothing_is_left(self, book: CreditLedger) -> None:
-        first = ledger.hold(book, 1000, reference="h", about=ABOUT)
-        assert ledger.hold(book, 1000, reference="h", about=ABOUT) == first
+        first = ledger.hold(book, [(1000, "h", ABOUT)])
+        assert ledger.hold(book, [(1000, "h", ABOUT)]) == first
 
     def test_one_reference_for_two_things(self, book: CreditLedger, bob: User) -> None:
-        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.hold(book, [(600, "h", ABOUT)])
         ledger.grant(ledger.ledger_of(bob), 1000, reference="g2", about=ABOUT)
         others: list[Callable[[], object]] = [
-            lambda: ledger.hold(book, 599, reference="h", about=ABOUT),
-            lambda: ledger.hold(ledger.ledger_of(bob), 600, reference="h", about=ABOUT),
-            lambda: ledger.hold(book, 600, reference="h", about=ledger.About()),
-            lambda: ledger.hold(book, 5000, reference="h", about=ABOUT),
+            lambda: ledger.hold(book, [(599, "h", ABOUT)]),
+            lambda: ledger.hold(ledger.ledger_of(bob), [(600, "h", ABOUT)]),
+            lambda: ledger.hold(book, [(600, "h", ledger.About())]),
+            lambda: ledger.hold(book, [(5000, "h", ABOUT)]),
             lambda: ledger.grant(book, 600, reference="h", about=ABOUT),
             lambda: ledger.release("h", reference="h", about=ABOUT),
         ]
@@ -168,12 +168,12 @@ class TestOneAfterTheOther:
         ],
     )
     def test_one_reference_for_one_purpose(self, book: CreditLedger, other: dict[str, Any]) -> None:
-        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.hold(book, [(600, "h", ABOUT)])
         with pytest.raises(ledger.ReferenceConflict):
-            ledger.hold(book, 600, reference="h", about=replace(ABOUT, **other))
+            ledger.hold(book, [(600, "h", replace(ABOUT, **other))])
 
     def test_a_hold_is_resolved_once(self, book: CreditLedger) -> None:
-        ledger.hold(book, 600, reference="h", about=ABOUT)
+        ledger.hold(book, [(600, "h", ABOUT)])
         ledger.capture("h", 600, reference="c", about=ABOUT)
         with pytest.raises(ledger.HoldResolved):
             ledger.release("h", reference="r", about=ABOUT)
@@ -198,13 +198,13 @@ class TestOneAfterTheOther:
             return result
 
         with connection.execute_wrapper(grant_after_the_first_update):
-            entry = ledger.hold(book, 1500, reference="h", about=ABOUT)
+            [entry] = ledger.hold(book, [(1500, "h", ABOUT)])
         assert (entry.balance_after, entry.held_after) == (1500, 1500)
         assert stands(book) == (1500, 1500)
 
     def test_the_callers_transaction_takes_it_back(self, book: CreditLedger) -> None:
         with pytest.raises(RuntimeError), transaction.atomic():
-            ledger.hold(book, 600, reference="h", about=ABOUT)
+            ledger.hold(book, [(600, "h", ABOUT)])
             raise RuntimeError
         assert stands(book) == (1000, 0)
 
@@ -299,7 +299,7 @@ class TestInvariantsCanFail:
     def test_an_entry_that_was_written_by_hand(
         self, book: CreditLedger, entry: dict[str, Any], question: str
     ) -> None:
-        hold = ledger.hold(book, 600, reference="h", about=ABOUT)
+        [hold] = ledger.hold(book, [(600, "h", ABOUT)])
         LedgerEntry.objects.create(
             ledger=book,
             reference="x",
@@ -336,7 +336,7 @@ class TestRaces:
 
     def test_ten_want_what_is_enough_for_three(self, book: CreditLedger) -> None:
         def want(n: int) -> Callable[[], Any]:
-            return lambda: ledger.hold(book, 300, reference=f"h{n}", about=ABOUT)
+            return lambda: ledger.hold(book, [(300, f"h{n}", ABOUT)])[0]
 
         results = self.at_once(*[want(n) for n in range(10)])
         assert sum(isinstance(r, LedgerEntry) for r in results) == 3
@@ -344,14 +344,14 @@ class TestRaces:
         assert stands(book) == (1000, 900)
 
     def test_the_same_wish_eight_times(self, book: CreditLedger) -> None:
-        results = self.at_once(*[lambda: ledger.hold(book, 900, reference="h", about=ABOUT).pk] * 8)
+        results = self.at_once(*[lambda: ledger.hold(book, [(900, "h", ABOUT)])[0].pk] * 8)
         assert len(set(results)) == 1
         assert stands(book) == (1000, 900)
 
     def test_capture_against_release(self, book: CreditLedger) -> None:
         for round_ in range(5):
             reference = f"h{round_}"
-            ledger.hold(book, 100, reference=reference, about=ABOUT)
+            ledger.hold(book, [(100, reference, ABOUT)])
             results = self.at_once(
                 partial(ledger.capture, reference, 100, reference=f"{reference}c", about=ABOUT),
                 partial(ledger.release, reference, reference=f"{reference}r", about=ABOUT),
@@ -377,6 +377,8 @@ class Call:
             return ledger.capture(self.hold, self.amount, reference=self.reference, about=about)
         if self.kind == "release":
             return ledger.release(self.hold, reference=self.reference, about=about)
+        if self.kind == "hold":
+            return ledger.hold(books[self.book], [(self.amount, self.reference, about)])[0]
         move = getattr(ledger, self.kind)
         return cast(
             LedgerEntry,
@@ -534,8 +536,8 @@ class TestSeveralHolds:
     HOLDS = [(300, "h1", ABOUT), (200, "h2", ABOUT), (100, "h3", ABOUT)]
 
     def test_all_of_them(self, book: CreditLedger) -> None:
-        ledger.hold(book, 50, reference="before", about=ABOUT)
-        ledger.hold_all(book, self.HOLDS)
+        ledger.hold(book, [(50, "before", ABOUT)])
+        ledger.hold(book, self.HOLDS)
         assert stands(book) == (1000, 650)
         entries = LedgerEntry.objects.filter(reference__startswith="h").order_by("pk")
         told = entries.values_list("reference", "held_change", "balance_after", "held_after")
@@ -550,20 +552,29 @@ class TestSeveralHolds:
 
     def test_or_none(self, book: CreditLedger) -> None:
         with pytest.raises(ledger.InsufficientCredits) as refused:
-            ledger.hold_all(book, [*self.HOLDS, (401, "h4", ABOUT)])
+            ledger.hold(book, [*self.HOLDS, (401, "h4", ABOUT)])
         assert (refused.value.needed, refused.value.available) == (1001, 1000)
         assert stands(book) == (1000, 0)
         assert not ledger.hold_is_open("h1")
 
     def test_none_where_one_is_known(self, book: CreditLedger) -> None:
-        ledger.hold(book, 200, reference="h2", about=ABOUT)
+        ledger.hold(book, [(200, "h2", ABOUT)])
         with pytest.raises(ledger.ReferenceConflict):
-            ledger.hold_all(book, self.HOLDS)
+            ledger.hold(book, self.HOLDS)
+        with pytest.raises(ledger.ReferenceConflict):
+            ledger.hold(book, [(1, "twice", ABOUT), (1, "twice", ABOUT)])
         assert stands(book) == (1000, 200)
+
+    def test_all_of_them_again_are_the_same(self, book: CreditLedger) -> None:
+        first = ledger.hold(book, self.HOLDS)
+        assert ledger.hold(book, self.HOLDS) == first
+        ledger.hold(book, [(400, "rest", ABOUT)])
+        assert ledger.hold(book, self.HOLDS) == first, "although nothing is left"
+        assert stands(book) == (1000, 1000)
 
     def test_an_amount_is_more_than_nothing(self, book: CreditLedger) -> None:
         with pytest.raises(ValueError, match="more than 0"):
-            ledger.hold_all(book, [(100, "h1", ABOUT), (0, "h2", ABOUT)])
+            ledger.hold(book, [(100, "h1", ABOUT), (0, "h2", ABOUT)])
         assert stands(book) == (1000, 0)
 
 
@@ -571,7 +582,7 @@ class TestSeveralHolds:
 def test_several_holds_at_once_take_no_credit_twice(book: CreditLedger) -> None:
     def hold(number: int) -> str:
         holds = [(200, f"h{number}-{n}", ABOUT) for n in range(2)]
-        ledger.hold_all(CreditLedger.objects.get(pk=book.pk), holds)
+        ledger.hold(CreditLedger.objects.get(pk=book.pk), holds)
         return "held"
 
     results = at_once([partial(hold, number) for number in range(4)])

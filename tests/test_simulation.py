@@ -28,7 +28,7 @@ def test_whoever_writes_is_found_in_the_code() -> None:
     assert {"lifecycle.claim", "lifecycle.done", "lifecycle.unclear"} <= found
     assert "lifecycle.tasks_due" not in found, "it only reads"
     assert writers(ledger) == {"ledger.ledger_of"} | {
-        f"ledger.{name}" for name in ("grant", "adjust", "hold", "hold_all", "capture", "release")
+        f"ledger.{name}" for name in ("grant", "adjust", "hold", "capture", "release")
     }
 
 

@@ -76,7 +76,10 @@ def _call(wish: Wish) -> LedgerEntry:
         case "release":
             return ledger.release(wish.hold, about=wish.about, **name)
     book = CreditLedger(pk=wish.book)
-    move = {"grant": ledger.grant, "hold": ledger.hold, "adjust": ledger.adjust}[wish.call]
+    if wish.call == "hold":
+        [hold] = ledger.hold(book, [(wish.amount, wish.reference, wish.about)])
+        return hold
+    move = {"grant": ledger.grant, "adjust": ledger.adjust}[wish.call]
     return move(book, wish.amount, about=wish.about, **name)
 
 

@@ -14,7 +14,7 @@ Answer = tuple[str, str]  # who is asked, and the class of the answer
 
 # What each step leaves behind that lasts; it may die after any of it.
 STEPS = {
-    "place": ("lifecycle.place", "lifecycle.place_all", "the bell for submit"),
+    "place": ("lifecycle.place", "the bell for submit"),
     "submit": (
         "lifecycle.claim",
         "a place in the window",

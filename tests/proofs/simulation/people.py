@@ -12,7 +12,7 @@ from django.test import RequestFactory
 from django.urls import resolve
 
 from credits import ledger
-from generation import lifecycle, orders, several
+from generation import lifecycle, orders
 from generation.models import Generation, ImageSettings, KieModel, Pause, State, TakenBack
 from projects.models import Project, Scene
 from tests.proofs.simulation.kie import Kie
@@ -46,16 +46,12 @@ def settle() -> None:
 
 @dataclass
 class Wish:
-    """What somebody clicked. `name` is its prompt and its key, `price` what the button said.
-
-    `by_bill`: by the click that places several orders, of which it is the only one.
-    """
+    """What somebody clicked. `name` is its prompt and its key, `price` what the button said."""
 
     name: str
     user: str
     model: str
     with_scene: bool
-    by_bill: bool
     price: int | None = None
     tries: int = 0
     is_cancelled: bool = False  # lifecycle said so
@@ -96,10 +92,7 @@ class People:
             if wish.price is None:
                 wish.price = order.quote.credits
             terms = orders.Terms(user=project.owner, key=wish.name, shown_price=wish.price)
-            if wish.by_bill:
-                several.place_all([(order, terms)])
-            else:
-                orders.place(order, terms)
+            orders.place(order, terms)
         except orders.OrderRefused as refused:
             self.world.tell(f"{wish.name} is refused: {refused.code}")
 

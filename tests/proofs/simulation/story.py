@@ -175,8 +175,7 @@ class Story:
         for number in range(others + wishes):
             model = rng.choice((MODELS[0], MODELS[0], MODELS[1]))
             user = RICH if self.is_calm else rng.choice(list(USERS))
-            by_bill = self._goes_by_bill(rng.random() < 0.3)
-            wish = Wish(f"wish {number + 1}", user, model, rng.random() < 0.5, by_bill)
+            wish = Wish(f"wish {number + 1}", user, model, rng.random() < 0.5)
             at = rng.choice((0.0, 0.5, rng.uniform(0, 30)))
             if self.is_calm and self.aim.answer == "another order's task":
                 at = 5.0 * number  # the first one's task is known by then
@@ -187,10 +186,6 @@ class Story:
             if self._changes_mind(self.aim.place.step == "take back"):
                 later = rng.choice((0.1, 0.3, 1, 5, 20, 60, 2500))
                 self._at(at + later, self.people.take_back, wish, rng.choice(list(TakenBack)))
-
-    def _goes_by_bill(self, otherwise: bool) -> bool:
-        ways = {"lifecycle.place": False, "lifecycle.place_all": True}
-        return ways.get(self.aim.place.after, otherwise)
 
     def _changes_mind(self, is_aim: bool) -> bool:
         """By chance. In a calm story it is at the right moment (`_change_mind`, `_on_death`)."""
