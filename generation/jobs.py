@@ -162,16 +162,23 @@ def _hand_over_later(generation: Generation, why: str) -> None:
 
 
 def _may_create(generation: Generation) -> bool:
-    """Takes a place in the window of creates. Without Redis nobody knows: no."""
+    """Takes a place in the window of creates."""
+    call = lifecycle.call_of(generation)
+    return _places(creates(), call, 1, lambda: lifecycle.calls_of_the_last(WINDOW)) > 0
+
+
+def _places(window: Window, caller: str, wanted: int, made: Callable[[], dict[str, float]]) -> int:
+    """How many of the wanted places in a window it gets. `made`: what it is told where it has lost
+    count. Without Redis nobody knows what went out: none."""
     try:
         try:
-            return creates().take(lifecycle.call_of(generation)) > 0
+            return window.take(caller, wanted)
         except WindowLost:
-            creates().retell(lifecycle.calls_of_the_last(WINDOW))
-            return creates().take(lifecycle.call_of(generation)) > 0
+            window.retell(made())
+            return window.take(caller, wanted)
     except (RedisError, WindowLost) as error:
-        log.warning("[KIE] How many orders went out is not known: %s", error)
-        return False
+        log.warning("[KIE] How many calls went out is not known: %s", error)
+        return 0
 
 
 def _create(generation: Generation, request: dict[str, Any]) -> None:
@@ -277,17 +284,8 @@ def poll() -> None:
 
 
 def queries_allowed(wanted: int) -> int:
-    """So many places in the window of recordInfo. Without Redis nobody knows: none."""
-    caller = new_id()
-    try:
-        try:
-            return queries().take(caller, wanted)
-        except WindowLost:
-            queries().retell({})
-            return queries().take(caller, wanted)
-    except (RedisError, WindowLost) as error:
-        log.warning("[KIE] How many tasks were asked after is not known: %s", error)
-        return 0
+    """So many places in the window of recordInfo."""
+    return _places(queries(), new_id(), wanted, dict)
 
 
 def _news(generation: Generation, answer: Task | KieError) -> Task | None:
