@@ -97,14 +97,6 @@ def step(function: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-def tick() -> None:
-    """Every second: what time decides, and a bell for every step that is due."""
-    lifecycle.sweep()
-    lifecycle.ring_due()
-    account.ring_if_due()
-    doorbell.ticked()
-
-
 @step
 def submit() -> None:
     """Sends createTask for the order that is next in line, once."""

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -45,8 +45,10 @@ from generation.models import (
 from projects import live
 from projects.ids import new_id
 from projects.models import Take
-from projects.pictures import Stored
 from projects.words import showing
+
+if TYPE_CHECKING:
+    from projects.pictures import Stored
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from redis import Redis
 
 from credits import invariants, ledger
 from credits.models import LedgerEntry
-from generation import callbacks, doorbell, jobs, lifecycle, orders
+from generation import callbacks, clock, doorbell, jobs, lifecycle, orders
 from generation.kie import limiter
 from generation.kie.sandbox import Options, Sandbox
 from generation.kie.sandbox.schema import LARGEST_EDGE
@@ -281,7 +281,7 @@ def test_what_was_disowned_is_not_fetched(kie: Sandbox, scene: Scene) -> None:
 def test_jobs_without_anything_to_do(kie: Sandbox, scene: Scene) -> None:
     generation = place(scene)
     take_steps(generation, ENDS)
-    for job in (jobs.submit, jobs.poll, jobs.store, jobs.hear, jobs.tick):
+    for job in (jobs.submit, jobs.poll, jobs.store, jobs.hear, clock.tick):
         job()
     assert books(generation) == ("done", 600, 0)
     assert len(ask(kie, "requests")) == 1
@@ -500,7 +500,7 @@ def test_a_window_that_redis_has_lost_is_told_again(kie: Sandbox, scene: Scene) 
 class TestTheTick:
     def tick(self, commit: Any) -> None:
         with commit(execute=True):
-            jobs.tick()
+            clock.tick()
 
     def test_it_rings_for_what_is_due(
         self, kie: Sandbox, scene: Scene, django_capture_on_commit_callbacks: Any

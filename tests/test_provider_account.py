@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from generation import account, jobs, lifecycle
+from generation import account, clock, jobs, lifecycle
 from generation.kie.sandbox import Options, Sandbox
 from generation.models import Account, Pause
 
@@ -54,7 +54,7 @@ def rung(commit: Any) -> list[str]:
     queue = django_rq.get_queue("orders")
     queue.empty()
     with commit(execute=True):
-        jobs.tick()
+        clock.tick()
     return [job.func_name for job in queue.get_jobs()]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 
-from generation import jobs
+from generation import clock
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
             began = time.monotonic()
             close_old_connections()
             try:
-                jobs.tick()
+                clock.tick()
             except Exception:  # a database that restarts, say: the clock goes on
                 log.exception("[Tick]")
             time.sleep(max(0, began + SECONDS - time.monotonic()))

@@ -198,13 +198,13 @@ def lanes(number: int, cases: list[Case], place: Place, folder: Path) -> Iterato
 
 def follow(placed: dict[str, str], cases: list[Case]) -> None:
     """The tick, until each order has been tried."""
-    from generation import jobs
+    from generation import clock
     from tests.proofs.hostile import orders
 
     until = time.monotonic() + LONGEST_RUN
     while not orders.are_settled(placed, cases):
         assert time.monotonic() < until, "not all orders were tried"
-        jobs.tick()
+        clock.tick()
         time.sleep(0.5)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from generation import doorbell, jobs, lifecycle
+from generation import clock, doorbell, lifecycle
 from tests.proofs.simulation.database import Database
 from tests.proofs.simulation.redis import Workers
 from tests.proofs.simulation.world import BEGINNING, Step, World
@@ -96,7 +96,7 @@ class Ticker:
         self.is_busy = True
         step = Step("tick", now)
         self.on_step(step)
-        self.world.take(step, jobs.tick if due.sweep <= now else _ring, self._ended)
+        self.world.take(step, clock.tick if due.sweep <= now else _ring, self._ended)
 
     def _ended(self, _is_alive: bool) -> None:
         self.last, self.is_busy = self.world.now, False
@@ -104,7 +104,7 @@ class Ticker:
 
 
 def _ring() -> None:
-    """`jobs.tick` where the sweep would find nothing."""
+    """`clock.tick` where the sweep would find nothing."""
     lifecycle.ring_due()
     doorbell.ticked()
 
