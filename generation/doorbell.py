@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 
 import django_rq
 from django.db import transaction
@@ -31,7 +31,9 @@ QUEUES = {
 }
 
 
+@cache
 def redis() -> Redis:
+    """The queue's, kept: to connect costs fifteen times what is then asked."""
     return django_rq.get_connection("orders")
 
 

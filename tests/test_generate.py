@@ -13,8 +13,10 @@ from django.db import connection, connections
 from django.test import Client
 from django.urls import reverse
 from playwright.sync_api import Browser, Locator, Page, expect
+from redis import Redis
 
 from credits import ledger
+from generation import doorbell
 from generation.models import Generation, ImageSettings, Price, State
 from projects.models import Character, Member, Project, Role, Scene
 from tests import stages
@@ -211,11 +213,13 @@ def test_a_click_is_a_post_with_a_token(alice: User, scene: Scene) -> None:
 
 
 def test_an_order_stands_when_the_bell_is_broken(
-    client: Client, scene: Scene, settings: Any, django_capture_on_commit_callbacks: Any
+    client: Client,
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
 ) -> None:
     """No Redis: the row is the truth, and the tick finds it when Redis is back."""
-    nowhere = {"URL": "redis://127.0.0.1:9/0", "DEFAULT_TIMEOUT": 1}
-    settings.RQ_QUEUES = dict.fromkeys(("orders", "pictures"), nowhere)
+    monkeypatch.setattr(doorbell, "redis", lambda: Redis(port=9))
     with django_capture_on_commit_callbacks(execute=True) as bells:
         assert click(client, scene).status_code == 200
     assert bells

@@ -10,7 +10,9 @@ import pytest
 import requests
 from django.core.cache import cache
 from django.test import Client
+from redis import Redis
 
+from generation import doorbell
 from tests.servers import Site
 
 PARTS = ["database", "queue", "storage", "provider"]
@@ -46,11 +48,8 @@ def test_a_site_without_workers_says_so(client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_without_the_queue_it_says_so(client: Client, settings: Any) -> None:
-    nowhere = "redis://127.0.0.1:9/0"
-    settings.RQ_QUEUES = {
-        name: {"URL": nowhere, "DEFAULT_TIMEOUT": 1} for name in ("orders", "pictures")
-    }
+def test_without_the_queue_it_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorbell, "redis", lambda: Redis(port=9))
     status, parts = health(client)
     assert status == 503
     assert (parts["database"], parts["queue"], parts["storage"]) == ("ok", "queue_down", "ok")

@@ -11,7 +11,7 @@ import django_rq
 from django.conf import settings
 from django.utils import crypto
 
-from generation import breaker, jobs, line, results
+from generation import breaker, doorbell, jobs, line, results
 from generation.kie import client
 from projects import decoders, live
 from tests.proofs.simulation.files import MemoryStorage
@@ -29,7 +29,7 @@ def take_their_places(story: Story) -> None:
     rng = story.rng
     Adapter.kie, MemoryStorage.files = story.kie, story.files
     places: tuple[tuple[ModuleType, str, Any], ...] = (
-        (django_rq, "get_connection", lambda *_: story.redis),
+        (doorbell, "redis", lambda: story.redis),
         (django_rq, "get_queue", lambda name, **_: story.queues[name]),
         (live, "redis", lambda: story.redis),
         (jobs, "ThreadPoolExecutor", lambda _number: Threads(story.world)),
