@@ -180,6 +180,7 @@ if BUCKET:
             "region_name": env.str("AWS_S3_REGION_NAME", default="us-east-1"),
             "default_acl": None,
             "file_overwrite": True,
+            "use_threads": False,  # three for each file take longer than most files do
             "querystring_auth": True,
             "querystring_expire": 300,
             "object_parameters": {"CacheControl": "private, max-age=31536000, immutable"},
