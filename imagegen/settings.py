@@ -168,31 +168,14 @@ MEDIA_URL = (
 )
 AWS_S3_ENDPOINT_URL = base_url("AWS_S3_ENDPOINT_URL")
 if BUCKET:
-    from botocore.config import Config
-
     picture_storage = {
-        "BACKEND": "storages.backends.s3.S3Storage",
+        "BACKEND": "projects.bucket.BucketStorage",
         "OPTIONS": {
             "bucket_name": BUCKET,
             "endpoint_url": AWS_S3_ENDPOINT_URL or None,
             "access_key": env.str("AWS_ACCESS_KEY_ID"),
             "secret_key": env.str("AWS_SECRET_ACCESS_KEY"),
             "region_name": env.str("AWS_S3_REGION_NAME", default="us-east-1"),
-            "default_acl": None,
-            "file_overwrite": True,
-            "use_threads": False,  # three for each file take longer than most files do
-            "querystring_auth": True,
-            "querystring_expire": 300,
-            "object_parameters": {"CacheControl": "private, max-age=31536000, immutable"},
-            # boto3's newer default checksums break some S3 look-alikes.
-            "client_config": Config(
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                signature_version="s3v4",
-                connect_timeout=3,
-                read_timeout=10,
-                retries={"max_attempts": 2},
-            ),
         },
     }
 else:
