@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -395,6 +396,19 @@ def test_a_connection_is_kept_alive(kie: Client) -> None:
         assert connection.getresponse().read()
         assert connection.sock is own
     connection.close()
+
+
+def test_who_dies_in_the_middle_of_a_request_has_asked_nothing(kie: Client) -> None:
+    connection = http.client.HTTPConnection(urlsplit(kie.url).netloc, timeout=5)
+    connection.putrequest("POST", "/api/v1/jobs/createTask")
+    for name, value in (KEY | {"Content-Type": "application/json", "Content-Length": "50"}).items():
+        connection.putheader(name, value)
+    connection.endheaders(b'{"model": ')
+    assert connection.sock is not None
+    connection.sock.shutdown(socket.SHUT_WR)
+    assert connection.sock.recv(100) == b"", "it is not answered"
+    connection.close()
+    assert kie.sandbox("requests") == []
 
 
 # recordInfo

@@ -178,7 +178,10 @@ class _Handler(BaseHTTPRequestHandler):
         if too_large or "Transfer-Encoding" in self.headers:
             self.close_connection = True
             return None
-        return self.rfile.read(int(length))
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise ConnectionError("whoever sent this is gone in the middle of it")
+        return body
 
     def _reply(self, request: Request) -> Reply:
         if not request.path.startswith("/sandbox") and self._is_refused_client():
