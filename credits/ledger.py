@@ -84,8 +84,7 @@ def adjust(ledger: CreditLedger, amount: int, *, reference: str, about: About) -
 
 
 def hold(ledger: CreditLedger, holds: Sequence[tuple[int, str, About]]) -> list[LedgerEntry]:
-    """Sets credits aside for orders: for all of these, or for none. (amount > 0, reference, about)
-    each.
+    """Sets credits aside for orders, (amount > 0, reference, about) each: for all, or for none.
 
     Raises InsufficientCredits about all of them together.
     """

@@ -22,7 +22,7 @@ def grant(user: str, credits: str = "3.24") -> str:
 @pytest.mark.parametrize("named", ["alice", "ALICE@example.com"])
 def test_by_name_or_by_address(alice: User, named: str) -> None:
     User.objects.filter(pk=alice.pk).update(email="alice@example.com")
-    assert grant(named).startswith("alice: 3.24 credits granted, 3.24 in all")
+    assert grant(named).startswith("alice: 3.24 credits granted, 3.24 credits in all")
     assert LedgerEntry.objects.get().ledger.owner == alice
 
 

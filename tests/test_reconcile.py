@@ -121,7 +121,7 @@ def of_the_account() -> list[tuple[int, int]]:
 
 
 def test_what_agrees_is_no_row(kie: Sandbox, scene: Scene) -> None:
-    assert "Compared 0 orders; 1000 credits are left at KIE." in command()
+    assert "Compared 0 orders; left at KIE: 1,000 credits." in command()
     followed(sent(kie, scene))
     followed(sent(kie, scene, "moderation"))
     followed(sent(kie, scene, "result_503_once"))
@@ -129,7 +129,7 @@ def test_what_agrees_is_no_row(kie: Sandbox, scene: Scene) -> None:
     thrown_away = sent(kie, scene)
     lifecycle.take_back(thrown_away, TakenBack.DISCARD)
     assert followed(thrown_away).state == State.CANCELLED
-    assert "Compared 4 orders; 980.5 credits are left at KIE." in command()
+    assert "Compared 4 orders; left at KIE: 980.5 credits." in command()
     assert not Difference.objects.exists()
 
 
@@ -195,7 +195,7 @@ def test_what_kie_took_for_a_failure_is_kept(kie: Sandbox, scene: Scene) -> None
 def test_an_order_of_which_kie_has_said_nothing_is_asked_after(kie: Sandbox, scene: Scene) -> None:
     order = followed(sent(kie, scene))
     Generation.objects.update(kie_credits_used=None)
-    assert "Compared 1 orders; asked again after 1; 993.5 credits" in command()
+    assert "Compared 1 orders; asked again after 1; left at KIE: 993.5 credits" in command()
     order.refresh_from_db()
     assert order.kie_credits_used == 650
     assert "asked again" not in command()
@@ -314,7 +314,7 @@ def test_a_lost_order_that_kie_never_had_explains_nothing(kie: Sandbox, scene: S
     lost = sent(kie, scene, "create_502")
     of_an_earlier_minute(lost)
     never_told(lost)
-    assert "Compared 0 orders; 1000 credits are left at KIE." in command()
+    assert "Compared 0 orders; left at KIE: 1,000 credits." in command()
 
 
 @pytest.mark.parametrize("fault", ["", "moderation", "record_501"])
@@ -323,11 +323,11 @@ def test_an_order_that_is_under_way_at_a_sample(kie: Sandbox, scene: Scene, faul
     set_up(kie, seconds=600)
     command()
     order = sent(kie, scene, *filter(None, [fault]))
-    assert "993.5 credits are left" in command()
+    assert "left at KIE: 993.5 credits" in command()
     later(kie)
     ended = followed(order)
     assert ended.state == (State.FAILED if fault else State.DONE)
-    assert f"{1000 if fault else 993.5} credits are left" in command()
+    assert f"left at KIE: {'1,000' if fault else 993.5} credits" in command()
     assert not Difference.objects.exists()
 
 
@@ -342,7 +342,7 @@ def test_no_sample_where_a_task_failed_and_nobody_has_asked(kie: Sandbox, scene:
     later(kie)
     assert no_sample()
     followed(order)
-    assert "1000 credits are left" in command()
+    assert "left at KIE: 1,000 credits" in command()
 
 
 def test_no_sample_right_after_a_failure(
@@ -355,7 +355,7 @@ def test_no_sample_right_after_a_failure(
     followed(sent(kie, scene, "moderation"))
     assert no_sample()
     monkeypatch.setattr(reconcile, "GIVEN_BACK", timedelta(0))
-    assert "993.5 credits are left" in command()
+    assert "left at KIE: 993.5 credits" in command()
 
 
 def test_no_sample_where_a_task_cannot_be_asked_after(
@@ -373,7 +373,7 @@ def test_no_sample_while_an_order_is_on_its_way(kie: Sandbox, scene: Scene) -> N
     stages.ordered(scene)
     order = lifecycle.claim_next_in_line()
     assert order is not None
-    assert "1000 credits are left" in command()
+    assert "left at KIE: 1,000 credits" in command()
     lifecycle.submitting(order)
     assert no_sample()
     lifecycle.unclear(order, "no answer")
@@ -410,14 +410,14 @@ def test_a_calm_moment_is_waited_for(
 
     monkeypatch.setattr(reconcile, "PAUSES", (0, 5))
     monkeypatch.setattr("time.sleep", wait)
-    assert "1000 credits are left" in command()
+    assert "left at KIE: 1,000 credits" in command()
 
 
 def test_another_account_is_another_balance(kie: Sandbox, settings: Any) -> None:
     command()
     with Sandbox(Options(port=0, credits=70)) as other:
         settings.KIE_API_URL = other.url
-        assert "70 credits are left" in command()
+        assert "left at KIE: 70 credits" in command()
     assert not Difference.objects.exists()
 
 

@@ -8,7 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q
 
 from credits import ledger
-from credits.amounts import credits_text, hundredths
+from credits.amounts import hundredths
+from credits.templatetags.money import in_credits
 
 
 class Command(BaseCommand):
@@ -42,6 +43,6 @@ class Command(BaseCommand):
         except (ValueError, ledger.LedgerError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"{user}: {credits_text(entry.balance_change)} credits granted, "
-            f"{credits_text(entry.balance_after)} in all ({entry.reference})"
+            f"{user}: {in_credits(entry.balance_change)} granted, "
+            f"{in_credits(entry.balance_after)} in all ({entry.reference})"
         )

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from credits import ledger
-from credits.amounts import credits_text, hundredths
+from credits.amounts import hundredths
+from credits.templatetags.money import in_credits
 from generation import jobs, missing, orders, results
 from generation.kie.client import KieError
 from generation.management.arguments import project_named, user_named
@@ -109,7 +110,7 @@ class Command(BaseCommand):
         for payer, items in _grouped(chosen, lambda item: item.order.wish.payer):
             has = ledger.ledger_of(payer).available if payer else 0
             enough = "enough" if has >= _price(items) else "NOT enough for all"
-            self.stdout.write(f"pay    {payer}: has {credits_text(has)} credits, {enough}")
+            self.stdout.write(f"pay    {payer}: has {in_credits(has)}, {enough}")
         if left_out := ready[len(chosen) :]:
             self.stdout.write(f"leave  {_sum(left_out)}, over --limit or --max-credits")
         end = " Dry run: nothing was ordered." if self.options["dry_run"] else ""
@@ -131,8 +132,8 @@ class Command(BaseCommand):
                             without_credits.add(item.order.wish.payer)
         finally:
             placed = _placed(chosen)  # asked of the database: it knows, wherever we were stopped
-            held = credits_text(sum(generation.price for generation in placed))
-            self.stdout.write(f"Ordered: {_count(len(placed), 'picture')}, {held} credits held.")
+            held = in_credits(sum(generation.price for generation in placed))
+            self.stdout.write(f"Ordered: {_count(len(placed), 'picture')}, {held} held.")
         return placed, " ".join(f"{count} not ordered: {why}" for why, count in refused.items())
 
     def _follow(self, placed: Sequence[Generation]) -> str:
@@ -265,7 +266,7 @@ def _price(items: Sequence[Ready]) -> int:
 
 
 def _sum(items: Sequence[Ready]) -> str:
-    return f"{_count(len(items), 'picture')}, {credits_text(_price(items))} credits"
+    return f"{_count(len(items), 'picture')}, {in_credits(_price(items))}"
 
 
 def _count(number: int, word: str) -> str:

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 
-from credits.amounts import credits_text
+from credits.templatetags.money import in_credits
 from generation import reconcile
 from generation.kie.client import KieError
 from generation.models import Difference
@@ -68,7 +68,7 @@ def _summary(report: reconcile.Report) -> str:
     if report.postponed:
         parts.append("the balance waits for the answer to orders under way")
     if report.sample:
-        parts.append(f"{credits_text(report.sample.credits)} credits are left at KIE")
+        parts.append(f"left at KIE: {in_credits(report.sample.credits)}")
     else:
         parts.append("no balance noted: orders were moving all the time")
     return f"{'; '.join(parts)}."
