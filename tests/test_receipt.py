@@ -153,7 +153,11 @@ def test_who_may_take_credits_back_can_do_it_there(scene: Scene, alice: User) ->
     viewer = User.objects.create_user("dana")
     Member.objects.create(project=scene.project, user=viewer, role=Role.VIEWER)
     seen = get(viewer, reverse("generation:order", args=[order.pk])).content.decode()
-    assert "Take my credits back" not in seen
+    assert "credits back" not in seen
+    Member.objects.filter(user=viewer).update(role=Role.EDITOR)
+    seen = get(viewer, reverse("generation:order", args=[order.pk])).content.decode()
+    assert "Give the credits back" in seen, "they are not the editor's"
+    assert "my credits" not in seen
     lifecycle.take_back(order, TakenBack.KEEP)
     assert "Take my credits back" not in receipt_of(order)
 
