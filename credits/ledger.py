@@ -102,13 +102,9 @@ def hold(ledger: CreditLedger, holds: Sequence[tuple[int, str, About]]) -> list[
                 entry.balance_after, entry.held_after = whole.balance_after, held
             return LedgerEntry.objects.bulk_create(entries)
     except (IntegrityError, InsufficientCredits) as error:
-        references = [entry.reference for entry in entries]
-        known = LedgerEntry.objects.filter(reference__in=references).count()
-        if isinstance(error, InsufficientCredits) and not known:
-            raise
-        if known < len(entries):
-            raise ReferenceConflict(", ".join(references[:3])) from error
-        return [_written_before(entry, error) for entry in entries]
+        conflict = ReferenceConflict(", ".join(entry.reference for entry in entries[:3]))
+        unknown = error if isinstance(error, InsufficientCredits) else conflict
+        return [_written_before(entry, unknown) for entry in entries]
 
 
 def capture(hold_reference: str, amount: int, *, reference: str, about: About) -> LedgerEntry:
