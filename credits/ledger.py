@@ -86,7 +86,8 @@ def adjust(ledger: CreditLedger, amount: int, *, reference: str, about: About) -
 def hold(ledger: CreditLedger, holds: Sequence[tuple[int, str, About]]) -> list[LedgerEntry]:
     """Sets credits aside for orders, (amount > 0, reference, about) each: for all, or for none.
 
-    Raises InsufficientCredits about all of them together.
+    Raises InsufficientCredits about all of them together, ReferenceConflict where only some of the
+    references are known.
     """
     for amount, _reference, _about in holds:
         _positive(amount)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import transaction
 from redis import Redis
-from redis.exceptions import RedisError, TimeoutError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -73,7 +74,7 @@ def _tell(audience: str, names: tuple[str, ...]) -> None:
         redis().publish(CHANNEL, json.dumps([audience, *names]))
     except RedisError as error:  # open pages look by themselves when they can hear again
         log.warning("[Live] Nobody is told of %s: %s", names, error)
-        if isinstance(error, TimeoutError):
+        if isinstance(error, NoAnswer):
             _silent_until = monotonic() + HANGS_FOR
 
 

@@ -218,7 +218,7 @@ class Stand:
             except requests.RequestException as error:
                 answer = str(error)
             if time.monotonic() > deadline:
-                said = self.log(name).read_text() if self.log(name).exists() else ""
+                said = self.log(name).read_text()
                 sys.exit(
                     f"The stand's {name} does not start: {url}: {answer}\n"
                     f"Started again {self.restarts[name]} times. It said:\n{said[-4000:]}"
